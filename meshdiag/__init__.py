@@ -1,0 +1,72 @@
+"""meshdiag: diagnoses Istio service meshes from their logs.
+
+    import meshdiag
+    diagnosis = meshdiag.diagnose("logs/")
+    for finding in diagnosis.root_causes:
+        print(finding.title, finding.subject, finding.remedies[0].title)
+
+Everything public is importable from here and loaded when first used: `import meshdiag` loads no pandas, no kubernetes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshdiag.api import classify, diagnose
+    from meshdiag.catalogue import Catalogue, Cause, Pattern
+    from meshdiag.diagnosis import Diagnosis, Finding, Findings
+    from meshdiag.explain import Explanation, explain
+    from meshdiag.model import (
+        Confidence,
+        Evidence,
+        Kind,
+        Match,
+        MeshdiagError,
+        Origin,
+        Problem,
+        Record,
+        Remedy,
+        Sample,
+        Severity,
+        State,
+        Step,
+        Subject,
+    )
+
+__version__ = "0.1.0"
+
+_HOME = {
+    **dict.fromkeys(("classify", "diagnose"), "meshdiag.api"),
+    **dict.fromkeys(("Catalogue", "Cause", "Pattern"), "meshdiag.catalogue"),
+    **dict.fromkeys(("Diagnosis", "Finding", "Findings"), "meshdiag.diagnosis"),
+    **dict.fromkeys(("Explanation", "explain"), "meshdiag.explain"),
+    **dict.fromkeys(
+        (
+            "Confidence", "Evidence", "Kind", "Match", "MeshdiagError", "Origin", "Problem", "Record", "Remedy", "Sample",
+            "Severity", "State", "Step", "Subject",
+        ),
+        "meshdiag.model",
+    ),
+}  # fmt: skip
+
+__all__ = [
+    "Catalogue", "Cause", "Confidence", "Diagnosis", "Evidence", "Explanation", "Finding", "Findings", "Kind", "Match",
+    "MeshdiagError", "Origin", "Pattern", "Problem", "Record", "Remedy", "Sample", "Severity", "State", "Step", "Subject",
+    "classify", "diagnose", "explain",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'meshdiag' has no attribute {name!r}")
+    # `explain` is a function and the module it lives in: importing the module must not leave the module here
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,173 @@
+"""`diagnose` and `classify`: the library's front door."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from meshdiag import formats
+from meshdiag.catalogue import Catalogue
+from meshdiag.diagnosis import Diagnosis, Findings
+from meshdiag.engine.scan import Filters, Scanner
+from meshdiag.engine.scan import classify as _classify
+from meshdiag.formats.access import with_format
+from meshdiag.formats.operators import compile_format
+from meshdiag.model import Match, MeshdiagError, Problem, Record
+from meshdiag.sources import Progress, Stream, open_inputs, split
+
+RANGE = 64 << 20
+"""Bytes of a plain file from which several processes share it."""
+
+
+def diagnose(
+    *inputs: Any,
+    patterns: Sequence[str | os.PathLike[str]] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    namespaces: Iterable[str] = (),
+    pods: Iterable[str] = (),
+    access_log_format: str | None = None,
+    jobs: int = 1,
+    catalogue: Catalogue | None = None,
+    pure: bool = False,
+    progress: bool = False,
+) -> Diagnosis:
+    """Diagnose captured logs.
+
+    inputs             paths, globs, folders, archives, "-", open files, iterables of lines, fsspec URLs
+    patterns           folders of further pattern packs
+    since, until       only records in this time (a naive time is UTC); records without a time go with their neighbours
+    namespaces, pods   only records of these
+    access_log_format  an Envoy access log format string or JSON mapping, besides Istio's defaults
+    jobs               processes; 0 means one for each CPU; the result is the same
+    catalogue          a loaded catalogue, instead of the built-in one with `patterns`
+    pure               do without Hyperscan (slower, same result)
+    progress           show a progress bar on stderr when it is a terminal and the input is long
+
+    Returns a Diagnosis. Raises MeshdiagError for input that is not there, a broken pattern pack or format string;
+    what else cannot be read is a problem in the result.
+    """
+    if not inputs:
+        raise MeshdiagError("nothing to diagnose: name a file, a folder, an archive, or - for standard input")
+    book = catalogue or Catalogue.load(*patterns)
+    setup = Setup(
+        tuple(os.fspath(p) for p in patterns),
+        access_log_format,
+        Filters(aware(since), aware(until), frozenset(namespaces), frozenset(pods)),
+        pure,
+    )
+    problems: list[Problem] = []
+    streams = open_inputs(inputs, problems.append)
+    workers = (os.cpu_count() or 1) if jobs == 0 else jobs
+    plain = all(isinstance(i, (str, os.PathLike)) and os.path.isfile(i) for i in inputs)
+    parts = _scan(streams, setup, book, workers, progress, plain, catalogue is not None)
+    found = Findings.sum(parts)
+    return Diagnosis(found + Findings(problems=frozenset(problems)), book)
+
+
+def classify(
+    lines: Iterable[str | bytes],
+    patterns: Sequence[str | os.PathLike[str]] = (),
+    access_log_format: str | None = None,
+    catalogue: Catalogue | None = None,
+) -> Iterator[Match]:
+    """Matches of a stream of lines (any iterable of str or bytes), lazily, in order; healthy and benign ones too.
+
+    Raises MeshdiagError for a broken pattern pack or format string.
+    """
+    return _classify(lines, catalogue or Catalogue.load(*patterns), access_parser(access_log_format))
+
+
+def aware(time: datetime | None) -> datetime | None:
+    """The time with a zone: a naive one is UTC."""
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def access_parser(spec: str | None) -> Callable[[str], Record | None] | None:
+    """A parser for an access log format of the user's, or None."""
+    return with_format(compile_format(spec)) if spec else None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker process needs to make its own scanner."""
+
+    patterns: tuple[str, ...]
+    access_log_format: str | None
+    filters: Filters
+    pure: bool
+
+    def scanner(self, catalogue: Catalogue | None = None) -> Scanner:
+        """A scanner of this setup."""
+        return Scanner(
+            catalogue or Catalogue.load(*self.patterns),
+            access_log=access_parser(self.access_log_format),
+            filters=self.filters,
+            pure=self.pure,
+        )
+
+
+def _scan(
+    streams: Iterator[Stream],
+    setup: Setup,
+    catalogue: Catalogue,
+    workers: int,
+    progress: bool,
+    plain: bool,
+    given: bool,
+) -> Iterator[Findings]:
+    if workers <= 1 or given:  # a catalogue made by hand is not sent to other processes
+        scanner = setup.scanner(catalogue)
+        with Progress(enabled=progress) as bar:
+            known: Iterable[Stream] = list(streams) if plain else streams
+            for size in [s.size for s in known] if isinstance(known, list) else ():
+                bar.expect(size)  # a bar with an end needs all sizes beforehand
+            for stream in known:
+                yield scanner.scan(stream, bar.advance)
+        return
+    here: list[Stream] = []
+
+    def tasks() -> Iterator[Stream]:
+        for stream in streams:
+            if not _sendable(stream):
+                here.append(stream)
+                continue
+            yield from _ranges(stream, workers)
+
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(setup,)) as pool:
+        yield from pool.map(_work, tasks())
+    scanner = setup.scanner(catalogue)
+    yield from map(scanner.scan, here)
+
+
+def _sendable(stream: Stream) -> bool:
+    import pickle
+
+    try:
+        pickle.dumps(stream)
+    except Exception:  # whatever an open file or a generator raises when it is pickled
+        return False
+    return True
+
+
+def _ranges(stream: Stream, workers: int) -> list[Stream]:
+    if not stream.splittable or (stream.size or 0) < 2 * RANGE:
+        return [stream]
+    return split(stream, min(4 * workers, (stream.size or 0) // RANGE), formats.begins_record)
+
+
+_worker: Scanner | None = None
+
+
+def _start(setup: Setup) -> None:
+    global _worker
+    _worker = setup.scanner()
+
+
+def _work(stream: Stream) -> Findings:
+    assert _worker is not None
+    return _worker.scan(stream)

@@ -1,0 +1,173 @@
+"""`Catalogue`: where the packs are found, the cache of the validated catalogue, and look-up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from meshdiag import cache
+from meshdiag.catalogue.entries import Cause, Pattern
+from meshdiag.model import MeshdiagError, Record
+
+ENV = "MESHDIAG_PATTERNS"
+"""Folders of further packs, separated as in PATH."""
+
+ENTRY_POINT = "meshdiag.patterns"
+"""Entry points of this group name a package or a callable that gives a folder."""
+
+_CODE_VERSION = "1"  # raise it when load() makes other values of the same files
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Causes by id, and patterns in the order in which they are tried.
+
+    `Catalogue.load(*dirs)` reads the built-in pack, the user's packs and `dirs`; it raises
+    MeshdiagError (CatalogueError) that names every fault by file and line.
+    """
+
+    causes: Mapping[str, Cause]
+    patterns: tuple[Pattern, ...]
+    glossary: tuple[Mapping[str, Any], ...] = ()
+    digest: str = ""
+
+    @classmethod
+    def load(cls, *dirs: str | os.PathLike[str], builtin: bool = True, user: bool = True) -> Catalogue:
+        """The built-in pack, then the user's (config folder, $MESHDIAG_PATTERNS, entry points), then `dirs`.
+
+        A later pack overrides an id of an earlier one and may `disable` ids. Validated once: the result is cached by content.
+        """
+        folders = [builtin_dir()] if builtin else []
+        if user:
+            folders += user_dirs()
+        for d in dirs:
+            path = Path(d)
+            if not path.is_dir():
+                raise MeshdiagError(f"no folder of patterns at {path}: give a folder that holds *.yaml pattern files")
+            folders.append(path)
+        return _load(tuple((d, _contents(d)) for d in folders))
+
+    @classmethod
+    def from_raw(cls, raw: Mapping[str, Any], digest: str = "") -> Catalogue:
+        """From the plain values that `load` and the cache hold."""
+        causes = {r["id"]: Cause.from_raw(r) for r in raw["causes"]}
+        patterns = sorted(map(Pattern.from_raw, raw["patterns"]), key=lambda p: p.order)
+        return cls(causes, tuple(patterns), tuple(raw.get("glossary", ())), digest)
+
+    @cached_property
+    def by_format(self) -> Mapping[str, tuple[Pattern, ...]]:
+        """The patterns of each format, in order."""
+        out: dict[str, list[Pattern]] = {}
+        for p in self.patterns:
+            for f in p.formats:
+                out.setdefault(f, []).append(p)
+        return {f: tuple(ps) for f, ps in out.items()}
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Pattern]:
+        """The patterns by id."""
+        return {p.id: p for p in self.patterns}
+
+    @cached_property
+    def explained(self) -> Mapping[str, frozenset[str]]:
+        """For each cause all causes that are its symptoms, directly or through others."""
+
+        @lru_cache(None)
+        def below(cause: str) -> frozenset[str]:
+            direct = {e.cause for e in self.causes[cause].explains} if cause in self.causes else set()
+            return frozenset(direct.union(*map(below, direct)))
+
+        return {c: below(c) for c in self.causes}
+
+    def find(self, record: Record) -> Pattern | None:
+        """The first pattern that holds for the record."""
+        for p in self.by_format.get(record.format, ()):
+            if p.holds(record):
+                return p
+        return None
+
+
+def builtin_dir() -> Path:
+    """The pack of the product: inside the wheel, or at the top of the checkout in an editable install."""
+    here = Path(__file__).resolve().parents[1]
+    for candidate in (here / "_patterns", here.parent / "patterns"):
+        if candidate.is_dir():
+            return candidate
+    raise MeshdiagError(f"the built-in patterns are missing beside {here}: install meshdiag again")
+
+
+def user_dirs() -> list[Path]:
+    """The user's packs that exist."""
+    import platformdirs
+
+    found = [Path(platformdirs.user_config_dir("meshdiag")) / "patterns"]
+    for part in os.environ.get(ENV, "").split(os.pathsep):
+        if part:
+            path = Path(part)
+            if not path.is_dir():
+                raise MeshdiagError(f"${ENV} names {path}, which is no folder: mend or unset the variable")
+            found.append(path)
+    return [p for p in found if p.is_dir()] + _entry_point_dirs()
+
+
+def _entry_point_dirs() -> list[Path]:
+    from importlib import metadata
+
+    out = []
+    for point in metadata.entry_points(group=ENTRY_POINT):
+        target = point.load()
+        place = target() if callable(target) else Path(next(iter(target.__path__)))
+        out.append(Path(place))
+    return out
+
+
+def _contents(directory: Path) -> tuple[tuple[str, str], ...]:
+    from meshdiag.catalogue.load import files_of
+
+    out = []
+    for path in files_of(directory):
+        try:
+            out.append((path.relative_to(directory).as_posix(), path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as e:
+            raise MeshdiagError(f"cannot read {path}: {e}") from None
+    return tuple(out)
+
+
+@lru_cache(maxsize=8)
+def _load(packs: tuple[tuple[Path, tuple[tuple[str, str], ...]], ...]) -> Catalogue:
+    digest = hashlib.blake2b(_CODE_VERSION.encode(), digest_size=16)
+    for directory, contents in packs:
+        digest.update(f"\0{directory}\0".encode())
+        for name, text in contents:
+            digest.update(f"\0{name}\0{text}".encode())
+    key = digest.hexdigest()
+    raw = _cached(key)
+    if raw is None:
+        from meshdiag.catalogue.load import load
+
+        raw = load((d, dict(c)) for d, c in packs)
+        cache.write(f"catalogue-{key}.json", json.dumps(raw, separators=(",", ":")).encode())
+    return Catalogue.from_raw(raw, key)
+
+
+def _cached(key: str) -> Mapping[str, Any] | None:
+    data = cache.read(f"catalogue-{key}.json")
+    if data is None:
+        return None
+    try:
+        raw = json.loads(data)
+        return raw if Catalogue.from_raw(raw).patterns else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # broken or foreign: it is built again
+
+
+def subset(catalogue: Catalogue, causes: Iterable[str]) -> Catalogue:
+    """Only the patterns that can name one of `causes`; for tests and tools."""
+    wanted = set(causes)
+    return Catalogue(catalogue.causes, tuple(p for p in catalogue.patterns if p.causes & wanted), catalogue.glossary)

@@ -1,0 +1,217 @@
+"""The entries of the catalogue: `Cause` and `Pattern`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from meshdiag.catalogue.conditions import (
+    REGEX_TIMEOUT,
+    SEARCH_LIMIT,
+    Test,
+    compile_condition,
+    compiled,
+    field_value,
+    literal_length,
+    search,
+)
+from meshdiag.model import Confidence, Kind, Record, Severity
+
+NONE = "none"
+"""The cause of a pattern that only says: known and harmless."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "log": ("istio-log", "envoy-log", "klog", "ztunnel-log", "text"),
+    "any": (
+        "access-log",
+        "envoy-log",
+        "istio-log",
+        "klog",
+        "ztunnel-log",
+        "ztunnel-access",
+        "event",
+        "analysis",
+        "text",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explains:
+    """One symptom of a cause and where that holds: `same-pod`, `same-destination` or `same-mesh`."""
+
+    cause: str
+    scope: str
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What is wrong (or right), what it explains, and what to do. `remedies` are raw: `meshdiag.remedies` fills them in."""
+
+    id: str
+    kind: Kind
+    severity: Severity
+    title: str
+    explanation: str
+    explains: tuple[Explains, ...] = ()
+    recovered_by: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
+    tell_apart: str = ""
+    remedies: tuple[Mapping[str, Any], ...] = ()
+    references: tuple[str, ...] = ()
+    file: str = ""
+
+    @classmethod
+    def from_raw(cls, raw: Mapping[str, Any]) -> Cause:
+        """From the validated mapping of a cause file."""
+        return cls(
+            id=raw["id"],
+            kind=Kind(raw["kind"]),
+            severity=Severity(raw["severity"]),
+            title=raw["title"].strip(),
+            explanation=raw["explanation"].strip(),
+            explains=tuple(Explains(e["cause"], e["scope"]) for e in raw.get("explains", ())),
+            recovered_by=tuple(raw.get("recovered_by", ())),
+            checks=tuple(raw.get("checks", ())),
+            alternatives=tuple(raw.get("alternatives", ())),
+            tell_apart=raw.get("tell_apart", "").strip(),
+            remedies=tuple(raw.get("remedies", ())),
+            references=tuple(raw.get("references", ())),
+            file=raw.get("file", ""),
+        )
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A rule that recognises a record and names a cause. See docs/architecture.md, "Pattern files"."""
+
+    id: str
+    cause: str
+    formats: tuple[str, ...]
+    when: Mapping[str, Any]
+    component: str = ""
+    cause_by: tuple[tuple[str, str], ...] = ()
+    cause_field: str = "message"
+    captures: Mapping[str, str] = field(default_factory=dict)
+    level: frozenset[str] = frozenset()
+    priority: int = 0
+    confidence: Confidence = Confidence.LIKELY
+    alternatives: tuple[str, ...] = ()
+    subject: Any = None
+    milestone: str = ""
+    since: str = ""
+    until: str = ""
+    note: str = ""
+    covers: tuple[str, ...] = ()
+    prefilter: str | None = None
+    examples: tuple[Mapping[str, Any], ...] = ()
+    near_misses: tuple[Mapping[str, Any], ...] = ()
+    file: str = ""
+    line: int = 0
+
+    @classmethod
+    def from_raw(cls, raw: Mapping[str, Any]) -> Pattern:
+        """From the validated, resolved mapping that `load` makes of a pattern file."""
+        return cls(
+            id=raw["id"],
+            cause=raw["cause"],
+            formats=tuple(raw["formats"]),
+            when=raw["when"],
+            component=raw.get("component", ""),
+            cause_by=tuple((r["regex"], r["cause"]) for r in raw.get("cause_by", ())),
+            cause_field=raw.get("cause_field", "message"),
+            captures=raw.get("captures", {}),
+            level=frozenset(raw.get("level", ())),
+            priority=raw.get("priority", 0),
+            confidence=Confidence(raw.get("confidence", "likely")),
+            alternatives=tuple(raw.get("alternatives", ())),
+            subject=raw.get("subject"),
+            milestone=raw.get("milestone", ""),
+            since=raw.get("since", ""),
+            until=raw.get("until", ""),
+            note=raw.get("note", ""),
+            covers=tuple(raw.get("covers", ())),
+            prefilter=raw.get("prefilter"),
+            examples=tuple(raw["examples"]),
+            near_misses=tuple(raw["near_misses"]),
+            file=raw.get("file", ""),
+            line=raw.get("line", 0),
+        )
+
+    @cached_property
+    def order(self) -> tuple[int, int, str]:
+        """Patterns are tried in this order; the first that holds wins."""
+        return -self.priority, -literal_length(self.when), self.id
+
+    @cached_property
+    def causes(self) -> frozenset[str]:
+        """Every cause this pattern can name."""
+        return frozenset((self.cause, *(c for _, c in self.cause_by)))
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """Every field that decides about this pattern, its cause and its captures."""
+        names = {*self.when, *self.captures}
+        if self.cause_by:
+            names.add(self.cause_field)
+        if isinstance(self.subject, Mapping):
+            names.update(n for t in self.subject.values() for n in compiled(r"\{([\w.-]+)\}").findall(str(t)))
+        return frozenset(names)
+
+    @cached_property
+    def _tests(self) -> tuple[tuple[str, Test], ...]:
+        # regular expressions last: the cheap tests spare most of them
+        dear = {n: "regex" in c if isinstance(c, dict) else False for n, c in self.when.items()}
+        return tuple((n, compile_condition(self.when[n])) for n in sorted(self.when, key=lambda n: dear[n]))
+
+    def holds(self, record: Record) -> bool:
+        """Whether the record is of this pattern's format and component and meets every condition."""
+        if record.format not in self.formats:
+            return False
+        if self.component and record.component and record.component != self.component:
+            return False
+        if self.level and record.level not in self.level:
+            return False
+        return all(test(field_value(record, name)) for name, test in self._tests)
+
+    def why_not(self, record: Record) -> list[str]:
+        """The conditions that the record fails, in words, for `explain --why-not`."""
+        out = []
+        if record.format not in self.formats:
+            out.append(f"format is {record.format}, not {' or '.join(self.formats)}")
+        if self.component and record.component and record.component != self.component:
+            out.append(f"component is {record.component}, not {self.component}")
+        if self.level and record.level not in self.level:
+            out.append(f"level is {record.level or 'not known'}, not {' or '.join(sorted(self.level))}")
+        for name, test in self._tests:
+            if not test(value := field_value(record, name)):
+                shown = "absent" if value is None else repr(value[:120])
+                out.append(f"{name} is {shown}, wanted {self.when[name]}")
+        return out
+
+    def cause_of(self, record: Record) -> str:
+        """The cause for a record that holds."""
+        if self.cause_by:
+            value = field_value(record, self.cause_field)
+            for expression, cause in self.cause_by:
+                if value is not None and search(expression, value):
+                    return cause
+        return self.cause
+
+    def capture(self, record: Record) -> dict[str, str]:
+        """The named values of a record that holds."""
+        out: dict[str, str] = {}
+        for name, expression in self.captures.items():
+            value = field_value(record, name)
+            if value is None:
+                continue
+            try:
+                m = compiled(expression).search(value, 0, SEARCH_LIMIT, timeout=REGEX_TIMEOUT)
+            except TimeoutError:
+                continue
+            if m:
+                out.update((k, v) for k, v in m.groupdict().items() if v is not None)
+        return out

@@ -1,0 +1,228 @@
+"""Pattern and cause files -> validated, resolved plain mappings. Every fault is found, and named by file, line and key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from meshdiag.catalogue import necessary
+from meshdiag.catalogue.conditions import normal
+from meshdiag.catalogue.entries import GROUPS, NONE
+from meshdiag.catalogue.yamlfile import Path_, YamlFault, YamlFile
+from meshdiag.model import MeshdiagError
+
+GENERIC_FIELDS = frozenset({"response_flags", "response_code_details", "connection_termination_details"})
+"""Access-log conditions on these are covered by the engine's generic expressions for failing lines."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One mistake in a catalogue file."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+class CatalogueError(MeshdiagError):
+    """The catalogue has faults; `faults` has them all."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = sorted(set(faults))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+Raw = dict[str, Any]
+
+
+def files_of(directory: Path) -> list[Path]:
+    """The YAML files of a pack, sorted; hidden ones are left out."""
+    found = (p for s in ("*.yaml", "*.yml") for p in directory.rglob(s))
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))
+
+
+def load(packs: Iterable[tuple[Path, Mapping[str, str]]]) -> Raw:
+    """Load packs (directory, {relative path: text}); later packs override ids of earlier ones.
+
+    Returns {"patterns": [...], "causes": [...], "glossary": [...]}, plain JSON values. Raises CatalogueError with every fault.
+    """
+    faults: list[Fault] = []
+    patterns: dict[str, Raw] = {}
+    causes: dict[str, Raw] = {}
+    lists: dict[str, Any] = {}
+    disabled: set[str] = set()
+    glossary: list[Raw] = []
+    for directory, contents in packs:
+        seen: dict[str, str] = {}
+        files = []
+        for name, text in contents.items():
+            shown = str(directory / name)
+            try:
+                files.append((shown, YamlFile(directory / name, text)))
+            except YamlFault as e:
+                faults.append(Fault(shown, e.line, str(e)))
+        for shown, file in files:
+            bad = list(_schema_faults(shown, file, _kind(file.data)))
+            faults += bad
+            if bad or not isinstance(file.data, dict):
+                continue
+            for i, raw in enumerate(file.data.get("causes", ())):
+                line = file.line(("causes", i, "id"))
+                _once(seen, f"cause {raw['id']}", shown, line, faults)
+                causes[raw["id"]] = {**raw, "file": shown}
+            for kind, terms in file.data.get("glossary", {}).items():
+                glossary += [{**t, "kind": kind, "file": shown} for t in terms]
+            lists.update(file.data.get("lists", {}))
+            disabled.update(file.data.get("disable", ()))
+            defaults = {k: file.data[k] for k in ("component", "format") if k in file.data}
+            for i, raw in enumerate(file.data.get("patterns", ())):
+                path: Path_ = ("patterns", i)
+                line = file.line((*path, "id"))
+                _once(seen, f"pattern {raw['id']}", shown, line, faults)
+                patterns[raw["id"]] = {**defaults, **raw, "file": shown, "line": line}
+                faults += _regex_faults(shown, file, path, raw)
+    for name in disabled:
+        patterns.pop(name, None)
+    for raw in patterns.values():
+        faults += _resolve(raw, lists, causes)
+    faults += _cause_faults(causes)
+    for term in glossary:
+        for cause in term.get("causes", ()):
+            if cause not in causes:
+                faults.append(Fault(term["file"], 1, f"glossary: {term['term']}: no cause is named {cause!r}"))
+    if faults:
+        raise CatalogueError(faults)
+    return {"patterns": list(patterns.values()), "causes": list(causes.values()), "glossary": glossary}
+
+
+def _kind(data: Any) -> str:
+    """Which kind of file: by its first key."""
+    kinds = {"causes": "cause-file", "glossary": "glossary-file"}
+    return next((kinds[k] for k in data if k in kinds), "pattern-file") if isinstance(data, dict) else "pattern-file"
+
+
+def _once(seen: dict[str, str], what: str, file: str, line: int, faults: list[Fault]) -> None:
+    if what in seen:
+        faults.append(Fault(file, line, f"{what} stands already at {seen[what]}"))
+    seen[what] = f"{file}:{line}"
+
+
+def _schema_faults(shown: str, file: YamlFile, schema: str) -> Iterator[Fault]:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    text = resources.files("meshdiag.catalogue").joinpath(f"{schema}.schema.json").read_text()
+    for error in Draft202012Validator(json.loads(text)).iter_errors(file.data):
+        inner = best_match([error]) or error
+        path = tuple(inner.absolute_path)
+        key = ".".join(map(str, path)) or "the file"
+        said = "has two forms (message or line); give one" if inner.validator == "oneOf" else inner.message[:300]
+        yield Fault(shown, file.line(path), f"{key}: {said}")
+
+
+def _regex_faults(shown: str, file: YamlFile, path: Path_, raw: Raw) -> Iterator[Fault]:
+    def check(expression: str, *keys: str | int) -> Iterator[Fault]:
+        try:
+            regex.compile(expression)
+        except regex.error as e:
+            key = ".".join(map(str, keys))
+            yield Fault(shown, file.line((*path, *keys)), f"{raw['id']}: {key}: bad regular expression: {e}")
+
+    for name, condition in raw["when"].items():
+        for op, arg in normal(condition).items():
+            if op == "regex":
+                yield from check(arg, "when", name, op)
+    for name, expression in raw.get("captures", {}).items():
+        yield from check(expression, "captures", name)
+    if "prefilter" in raw:
+        yield from check(raw["prefilter"], "prefilter")
+
+
+def _resolve(raw: Raw, lists: Mapping[str, Any], causes: Mapping[str, Raw]) -> Iterator[Fault]:
+    def fault(text: str) -> Fault:
+        return Fault(raw["file"], raw["line"], f"{raw['id']}: {text}")
+
+    formats = raw.pop("format", None)
+    if formats is None:
+        yield fault("no format, here or at the top of the file")
+        formats = []
+    named = [formats] if isinstance(formats, str) else formats
+    raw["formats"] = sorted({f for n in named for f in GROUPS.get(n, (n,))})
+
+    by = raw.pop("cause_by", None)
+    if by is not None:
+        rules = by
+        if isinstance(by, dict):
+            raw["cause_field"] = by.get("field", "message")
+            rules = by["rules"]
+        if isinstance(rules, str):
+            if rules not in lists:
+                yield fault(f"cause_by: no list is named {rules!r}")
+            rules = lists.get(rules, [])
+        raw["cause_by"] = rules
+        for rule in rules:
+            try:
+                regex.compile(rule["regex"])
+            except regex.error as e:
+                yield fault(f"cause_by: bad regular expression {rule['regex']!r}: {e}")
+    for cause in (raw["cause"], *(r["cause"] for r in raw.get("cause_by", ())), *raw.get("alternatives", ())):
+        if cause != NONE and cause not in causes:
+            yield fault(f"no cause is named {cause!r}")
+
+    if "prefilter" not in raw:
+        raw["prefilter"] = prefilter_of(raw)
+        if raw["prefilter"] == "":
+            yield fault(
+                "no necessary text: give one condition a `contains`, `equals` or `one_of` with "
+                f"{necessary.MIN_LITERAL} or more plain characters in a row, or a `prefilter` regular expression"
+            )
+
+
+def prefilter_of(raw: Raw) -> str | None:
+    """The pattern's necessary expression; None when the generic ones cover it; "" when there is none."""
+    if raw["formats"] == ["access-log"]:
+        for name in GENERIC_FIELDS & raw["when"].keys():
+            condition = normal(raw["when"][name])
+            if not {"not", "absent"} & condition.keys() and "via_upstream" not in str(condition):
+                return None
+        code = normal(raw["when"].get("response_code", {"absent": True}))
+        codes = [str(v) for v in code.get("one_of", [code.get("equals", "")])]
+        if code.get("min", 0) >= 500 or all(v.startswith("5") for v in codes):
+            return None
+    return necessary.expression(raw["when"]) or ""
+
+
+def _cause_faults(causes: Mapping[str, Raw]) -> Iterator[Fault]:
+    graph: dict[str, list[str]] = {}
+    for raw in causes.values():
+        graph[raw["id"]] = [e["cause"] for e in raw.get("explains", ())]
+        named = [*graph[raw["id"]], *raw.get("recovered_by", ()), *raw.get("alternatives", ())]
+        for other in named:
+            if other not in causes:
+                yield Fault(raw["file"], 1, f"{raw['id']}: no cause is named {other!r}")
+    done: set[str] = set()
+
+    def cycle(node: str, trail: tuple[str, ...]) -> tuple[str, ...]:
+        if node in trail:
+            return (*trail[trail.index(node) :], node)
+        if node in done:
+            return ()
+        done.add(node)
+        for other in graph.get(node, ()):
+            if found := cycle(other, (*trail, node)):
+                return found
+        return ()
+
+    for start in graph:
+        if found := cycle(start, ()):
+            yield Fault(causes[start]["file"], 1, f"`explains` runs in a circle: {' -> '.join(found)}")
+            return

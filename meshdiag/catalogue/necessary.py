@@ -1,0 +1,122 @@
+"""What must stand in the raw bytes when a pattern holds: the prefilter's expressions.
+
+A line reaches us in some encoding: JSON escapes quotes, backslashes, tabs and (Go) `<`, `>`, `&`; a container runtime or a
+log shipper may have escaped it once more; old Envoy versions write blanks where new ones write underscores. So an expression is made
+only of runs of characters that no encoding changes, and of the longest such run of a condition.
+All expressions are in the common subset of Hyperscan and `re`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from re import _constants as c  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+from meshdiag.catalogue.conditions import normal, texts
+
+MIN_LITERAL = 5
+"""Shorter runs stand in too many healthy lines to be worth a scan."""
+
+_SAFE = re.compile(r"[A-Za-z0-9 ,.:;()=_{}\[\]|@%#+*$!?~^`-]+")
+_BLANKABLE = frozenset(
+    {
+        "response_code_details",
+        "connection_termination_details",
+        "upstream_transport_failure_reason",
+        "downstream_transport_failure_reason",
+    }
+)
+
+Literals = frozenset[tuple[str, bool]]
+"""Alternatives, one of which must stand in the text: (run, case-insensitive)."""
+
+
+def expression(when: Mapping[str, Any]) -> str | None:
+    """The necessary expression of a pattern's conditions, or None when they have none."""
+    best: tuple[float, str] | None = None
+    for field, condition in when.items():
+        for alternatives in _of_condition(normal(condition)):
+            found = _render(alternatives, blankable=field in _BLANKABLE)
+            if found and (best is None or found > best):
+                best = found
+    return best[1] if best else None
+
+
+def _of_condition(condition: Mapping[str, Any]) -> Iterable[Literals]:
+    for op, arg in condition.items():
+        match op:
+            case "contains":
+                yield from (frozenset({(t, False)}) for t in texts(arg))
+            case "equals" | "one_of" | "contains_any" | "starts" | "ends" | "has":
+                yield frozenset((t, False) for t in texts(arg))
+            case "regex":
+                yield from of_regex(arg)
+
+
+def _render(alternatives: Literals, *, blankable: bool) -> tuple[float, str] | None:
+    """(score, expression) for alternatives, or None when one of them has no usable run."""
+    runs: dict[str, int] = {}
+    for text, fold in alternatives:
+        run = max(_SAFE.findall(text), key=len, default="").strip()
+        if len(run) < MIN_LITERAL:
+            return None
+        out = re.escape(run).replace(r"\ ", " ")
+        if blankable:
+            out = out.replace("_", "[_ ]")
+        runs[f"(?i:{out})" if fold else out] = len(run)
+    shortest = min(runs.values())
+    return shortest - 0.5 * (len(runs) - 1), "|".join(sorted(runs))
+
+
+def of_regex(pattern: str) -> list[Literals]:
+    """Sets of literals, each of which is necessary for the expression; [] when none is known."""
+    try:
+        tree = parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return []  # syntax of `regex` that `re` lacks: the pattern says `prefilter` itself
+    return _of_tree(tree, bool(tree.state.flags & re.IGNORECASE))
+
+
+def _of_tree(tree: Any, fold: bool) -> list[Literals]:
+    found: list[Literals] = []
+    run = ""
+
+    def flush() -> None:
+        nonlocal run
+        if run:
+            found.append(frozenset({(run, fold)}))
+        run = ""
+
+    for op, arg in tree:
+        if op is c.LITERAL:
+            run += chr(arg)
+            continue
+        if op is c.IN and len(arg) == 1 and arg[0][0] is c.LITERAL:
+            run += chr(arg[0][1])
+            continue
+        if op is c.SUBPATTERN and len(arg[3]) and all(o is c.LITERAL for o, _ in arg[3]) and not arg[1]:
+            run += "".join(chr(a) for _, a in arg[3])
+            continue
+        if op is c.AT:
+            continue  # an anchor does not part a literal
+        flush()
+        if op is c.SUBPATTERN:
+            found += _of_tree(arg[3], (fold or bool(arg[1] & re.IGNORECASE)) and not arg[2] & re.IGNORECASE)
+        elif op is c.BRANCH:
+            found += _of_branch([_of_tree(t, fold) for t in arg[1]])
+        elif op in (c.MAX_REPEAT, c.MIN_REPEAT) and arg[0] >= 1:
+            found += _of_tree(arg[2], fold)
+    flush()
+    return found
+
+
+def _of_branch(branches: list[list[Literals]]) -> list[Literals]:
+    """Of each branch its longest necessary run: one of them must be there."""
+    chosen: set[tuple[str, bool]] = set()
+    for sets in branches:
+        if not sets:
+            return []
+        chosen |= max(sets, key=lambda s: min(len(max(_SAFE.findall(t), key=len, default="")) for t, _ in s))
+    return [frozenset(chosen)]

@@ -1,0 +1,6 @@
+"""Findings (a monoid) and the diagnosis made of them."""
+
+from meshdiag.diagnosis.diagnosis import Diagnosis, Finding
+from meshdiag.diagnosis.findings import Findings
+
+__all__ = ["Diagnosis", "Finding", "Findings"]

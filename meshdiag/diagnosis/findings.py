@@ -1,0 +1,242 @@
+"""`Findings`: all that was seen, as a monoid.
+
+    Findings() + a == a      a + b == b + a      (a + b) + c == a + (b + c)
+
+so files, windows and processes can be added in any order. Bounds keep to this law: a set that grows too large keeps
+the members with the smallest hashes (bottom-k; a member that is kept in the end was never cut, so its numbers are exact),
+and what was cut is the difference to the totals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from meshdiag.model import Match, Origin, Problem, Record, Sample, Subject
+
+MAX_TALLIES = 20_000
+MAX_SHAPES = 2_000
+MAX_PLACES = 2_000
+MAX_PROBLEMS = 500
+SAMPLES = 3
+SAMPLE_CHARS = 2_000
+
+Key = tuple[str, Subject]
+Position = tuple[float, int]
+"""When and where in its origin: (seconds since 1970, or -1 without a time; offset)."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _hash(key: Any) -> bytes:
+    return hashlib.blake2b(repr(key).encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def bottom_k(items: dict[K, V], limit: int) -> dict[K, V]:
+    """The `limit` items whose keys have the smallest hashes (all of them when there are no more)."""
+    if len(items) <= limit:
+        return items
+    return {k: items[k] for k in sorted(items, key=_hash)[:limit]}
+
+
+def earlier(a: datetime | None, b: datetime | None) -> datetime | None:
+    """The earlier of two times, one of which may be unknown."""
+    return min(a, b) if a and b else a or b
+
+
+def later(a: datetime | None, b: datetime | None) -> datetime | None:
+    """The later of two times, one of which may be unknown."""
+    return max(a, b) if a and b else a or b
+
+
+def place_of(origin: Origin) -> str:
+    """The container that wrote a line, or its file when that is not known: where a condition begins and ends."""
+    if origin.pod:
+        return "/".join(p for p in (origin.cluster, origin.namespace, origin.pod, origin.container) if p)
+    return origin.path
+
+
+@dataclass(slots=True)
+class Place:
+    """How one container saw a cause: how often, and from when to when."""
+
+    count: int
+    first: Position
+    last: Position
+
+    def merged(self, other: Place) -> Place:
+        """Both together."""
+        return Place(self.count + other.count, min(self.first, other.first), max(self.last, other.last))
+
+
+@dataclass(slots=True)
+class Tally:
+    """All matches of one cause on one subject."""
+
+    count: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    patterns: dict[str, int] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    proof: list[tuple[Sample, tuple[tuple[str, str], ...]]] = field(default_factory=list)
+    """The samples that stand first in their files, with the facts that their records gave."""
+
+    def add(self, match: Match, facts: Mapping[str, str]) -> None:
+        """Count one match."""
+        record = match.record
+        self.count += 1
+        time = record.time
+        if time is not None:
+            if self.first is None or time < self.first:
+                self.first = time
+            if self.last is None or time > self.last:
+                self.last = time
+        self.patterns[match.pattern] = self.patterns.get(match.pattern, 0) + 1
+        position = (time.timestamp() if time else -1.0, record.offset)
+        place = place_of(record.origin)
+        seen = self.places.get(place)
+        if seen is None:
+            self.places[place] = Place(1, position, position)
+        else:
+            seen.count += 1
+            if position < seen.first:
+                seen.first = position
+            if position > seen.last:
+                seen.last = position
+        proof = self.proof
+        where = (record.origin.path, record.offset)
+        if len(proof) < SAMPLES or where < (proof[-1][0].path, proof[-1][0].offset):
+            proof.append((Sample(*where, record.text[:SAMPLE_CHARS]), tuple(sorted(facts.items()))))
+            proof.sort()
+            del proof[SAMPLES:]
+
+    def merged(self, other: Tally) -> Tally:
+        """Both together."""
+        places = dict(self.places)
+        for name, place in other.places.items():
+            places[name] = places[name].merged(place) if name in places else place
+        return Tally(
+            self.count + other.count,
+            earlier(self.first, other.first),
+            later(self.last, other.last),
+            _summed(self.patterns, other.patterns),
+            bottom_k(places, MAX_PLACES),
+            sorted({*self.proof, *other.proof})[:SAMPLES],
+        )
+
+
+@dataclass(slots=True)
+class Shape:
+    """Unrecognised lines that look alike."""
+
+    count: int
+    sample: Sample
+
+    def merged(self, other: Shape) -> Shape:
+        """Both together."""
+        return Shape(self.count + other.count, min(self.sample, other.sample))
+
+
+def _summed(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+    out = dict(a)
+    for k, n in b.items():
+        out[k] = out.get(k, 0) + n
+    return out
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was seen in some input. Add with `+`; `Findings()` is neutral.
+
+    bytes, lines     read
+    matched          records that a pattern with a cause recognised
+    harmless         records that a pattern knows as harmless
+    unrecognised     failing or unusual records that no pattern knows
+    examined         records by format, of those looked at (all candidates and a sample of the others)
+    first, last      times seen (of matches, and of a sample of the other lines)
+    """
+
+    bytes: int = 0
+    lines: int = 0
+    matched: int = 0
+    harmless: int = 0
+    unrecognised: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    examined: dict[str, int] = field(default_factory=dict)
+    tallies: dict[Key, Tally] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    problems: frozenset[Problem] = frozenset()
+
+    def __add__(self, other: Findings) -> Findings:
+        """Merge two findings; neither is changed."""
+        tallies = dict(self.tallies)
+        for key, tally in other.tallies.items():
+            tallies[key] = tallies[key].merged(tally) if key in tallies else tally
+        shapes = dict(self.shapes)
+        for name, shape in other.shapes.items():
+            shapes[name] = shapes[name].merged(shape) if name in shapes else shape
+        problems = self.problems | other.problems
+        return Findings(
+            self.bytes + other.bytes,
+            self.lines + other.lines,
+            self.matched + other.matched,
+            self.harmless + other.harmless,
+            self.unrecognised + other.unrecognised,
+            earlier(self.first, other.first),
+            later(self.last, other.last),
+            _summed(self.examined, other.examined),
+            bottom_k(tallies, MAX_TALLIES),
+            bottom_k(shapes, MAX_SHAPES),
+            problems if len(problems) <= MAX_PROBLEMS else frozenset(sorted(problems)[:MAX_PROBLEMS]),
+        )
+
+    @classmethod
+    def sum(cls, parts: Iterable[Findings]) -> Findings:
+        """All parts together."""
+        total = cls()
+        for part in parts:
+            total = total + part
+        return total
+
+    # What follows changes the value in place: for the one who fills it, before it is shared.
+
+    def see(self, time: datetime | None) -> None:
+        """Widen the time span."""
+        if time is not None:
+            if self.first is None or time < self.first:
+                self.first = time
+            if self.last is None or time > self.last:
+                self.last = time
+
+    def add_match(self, match: Match, subject: Subject, facts: Mapping[str, str]) -> None:
+        """Count a match under its cause and subject."""
+        self.matched += 1
+        self.see(match.record.time)
+        key = (match.cause, subject)
+        tally = self.tallies.get(key)
+        if tally is None:
+            tally = self.tallies[key] = Tally()
+            if len(self.tallies) > 2 * MAX_TALLIES:
+                self.tallies = bottom_k(self.tallies, MAX_TALLIES)
+        tally.add(match, facts)
+        if len(tally.places) > 2 * MAX_PLACES:
+            tally.places = bottom_k(tally.places, MAX_PLACES)
+
+    def add_unrecognised(self, record: Record, shape: str) -> None:
+        """Count a record that no pattern knows under its shape."""
+        self.unrecognised += 1
+        self.see(record.time)
+        sample = Sample(record.origin.path, record.offset, record.text[:SAMPLE_CHARS])
+        seen = self.shapes.get(shape)
+        if seen is None:
+            self.shapes[shape] = Shape(1, sample)
+            if len(self.shapes) > 2 * MAX_SHAPES:
+                self.shapes = bottom_k(self.shapes, MAX_SHAPES)
+        else:
+            seen.count += 1
+            seen.sample = min(seen.sample, sample)

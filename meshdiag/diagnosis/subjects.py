@@ -1,0 +1,168 @@
+"""Who a match is about: the workload that wrote the line, the edge it describes, or the object it names.
+
+Names come from logs: they are cut to a sane length and lose control characters here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from meshdiag.catalogue import Pattern
+from meshdiag.model import Origin, Record, Subject
+
+_LIMIT = 200
+_TEMPLATE = re.compile(r"\{([\w.-]+)\}")
+_REPLICA = re.compile(r"^(?P<name>.+?)-(?:[a-f0-9]{5,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-[a-z0-9]{5}$")
+_DAEMON = re.compile(r"^(?P<name>.+?)-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+_STATEFUL = re.compile(r"^(?P<name>.+?)-\d{1,4}$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def workload_of(pod: str) -> str:
+    """The workload's name from the pod's: without the ReplicaSet hash, the DaemonSet suffix or the ordinal."""
+    for form in (_REPLICA, _DAEMON, _STATEFUL):
+        if m := form.match(pod):
+            return m["name"]
+    return pod
+
+
+def clean(name: str) -> str:
+    """A name fit to be shown and compared: no control characters, bounded."""
+    return _CONTROL.sub("", name)[:_LIMIT]
+
+
+def component_of(origin: Origin) -> str:
+    """Which component a container is, from its name and its pod's; "" when that does not tell."""
+    container, workload = origin.container, workload_of(origin.pod)
+    if container == "discovery" or workload.startswith("istiod"):
+        return "istiod"
+    if workload == "ztunnel":
+        return "ztunnel"
+    if container == "install-cni" or workload.startswith("istio-cni"):
+        return "istio-cni"
+    if container in ("istio-init", "istio-validation"):
+        return "istio-init"
+    return ""
+
+
+def subject_of(record: Record, pattern: Pattern, captures: Mapping[str, str]) -> Subject:
+    """The subject of a match: what the pattern says, else what its format implies."""
+    wanted = pattern.subject
+    if isinstance(wanted, Mapping):
+        name = _filled(wanted["name"], captures, record)
+        if name:
+            return Subject(wanted["kind"], _filled(wanted.get("namespace", ""), captures, record), name)
+        wanted = wanted["kind"] if wanted["kind"] != "resource" else None
+    if wanted == "mesh":
+        return Subject("mesh")
+    if wanted == "control-plane":
+        return Subject("control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod")
+    if wanted == "workload":
+        return _workload(record)
+    if record.format == "access-log":
+        return _of_access(record)
+    if record.format == "ztunnel-access":
+        return _of_ztunnel(record)
+    if record.format in ("event", "analysis"):
+        return _of_object(record)
+    component = record.component or component_of(record.origin) or pattern.component
+    if component == "istiod":
+        return Subject("control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod")
+    if component in ("ztunnel", "istio-cni"):
+        return Subject("node", clean(record.origin.namespace), clean(record.origin.pod) or component)
+    return _workload(record)
+
+
+def _filled(template: str, captures: Mapping[str, str], record: Record) -> str:
+    missing = False
+
+    def value(m: re.Match[str]) -> str:
+        nonlocal missing
+        found = captures.get(m[1]) or record.fields.get(m[1]) or ""
+        missing |= not found
+        return found
+
+    text = _TEMPLATE.sub(value, template)
+    return "" if missing else clean(text)
+
+
+def _workload(record: Record) -> Subject:
+    origin = record.origin
+    return Subject("workload", clean(origin.namespace), clean(workload_of(origin.pod)))
+
+
+def _source(record: Record) -> str:
+    origin = record.origin
+    name = workload_of(origin.pod)
+    return clean(f"{origin.namespace}/{name}" if origin.namespace and name else name)
+
+
+def _of_access(record: Record) -> Subject:
+    get = record.fields.get
+    direction = get("direction")
+    host, port = get("destination_host"), get("destination_port")
+    if direction == "outbound" and host:
+        return Subject("edge", source=_source(record), destination=clean(f"{host}:{port}" if port else host))
+    if direction in ("passthrough", "blackhole") or get("route_name") in ("block_all", "allow_any"):
+        # what the application asked for: of a sidecar's own outbound traffic, so the name is its own
+        target = get("requested_server_name") or get("authority") or get("upstream_host") or get("downstream_local_address")
+        return Subject("edge", source=_source(record), destination=clean(target or ""))
+    own = _workload(record)
+    if own.name or direction not in ("inbound", "inbound-passthrough"):
+        return own
+    return Subject("workload", name=clean(f"port {port}") if port else "")
+
+
+def _of_ztunnel(record: Record) -> Subject:
+    get = record.fields.get
+
+    def side(which: str) -> str:
+        ns, name = get(f"{which}.namespace"), get(f"{which}.workload")
+        if name:
+            name = workload_of(name)
+            return f"{ns}/{name}" if ns else name
+        return get(f"{which}.service") or get(f"{which}.addr", "").rpartition(":")[0]
+
+    return Subject("edge", source=clean(side("src")), destination=clean(get("dst.service") or side("dst")))
+
+
+def _of_object(record: Record) -> Subject:
+    get = record.fields.get
+    name, kind = get("object", ""), get("object_kind", "").lower()
+    namespace = get("namespace") or record.origin.namespace
+    if "/" in name:
+        namespace, _, name = name.rpartition("/")
+    if kind in ("pod", "replicaset", "deployment", "statefulset", "daemonset", "job") and record.format == "event":
+        bare = re.sub(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$", "", name) if kind == "replicaset" else name
+        return Subject("workload", clean(namespace), clean(workload_of(bare) if kind == "pod" else bare))
+    return Subject("resource", clean(namespace), clean(f"{get('object_kind', '')} {name}".strip()))
+
+
+def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> dict[str, str]:
+    """What remedies and views may fill in, from the match and its origin: names only, as the log wrote them."""
+    get: Any = record.fields.get
+    origin = record.origin
+    host = get("destination_host") or get("dst.service") or ""
+    parts = host.split(".")
+    facts = {
+        "namespace": subject.namespace or origin.namespace,
+        "pod": origin.pod,
+        "container": origin.container,
+        "workload": subject.name if subject.kind == "workload" else workload_of(origin.pod),
+        "host": host,
+        "port": get("destination_port") or "",
+        "subset": get("destination_subset") or "",
+        "source": subject.source,
+        **{k: captures[k] for k in captures},
+    }
+    if host and subject.kind == "edge":
+        facts["service"] = parts[0]
+        if len(parts) > 1 and (len(parts) < 3 or parts[2] == "svc"):
+            facts["namespace"] = parts[1]
+    elif subject.kind == "workload" and subject.name:
+        facts.setdefault("service", subject.name)
+    if subject.kind == "resource":
+        facts.setdefault("name", subject.name.rpartition(" ")[2])
+    return {k: clean(v) for k, v in facts.items() if v}

@@ -1,0 +1,1 @@
+"""The engine: a prefilter over raw blocks, then confirmation on parsed fields."""

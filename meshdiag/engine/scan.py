@@ -1,0 +1,402 @@
+"""Scan a stream: blocks of bytes -> candidate lines -> records -> findings. A healthy line never becomes an object.
+
+Memory is bounded by the block; a line longer than a block is cut, counted and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, BinaryIO
+
+from meshdiag import formats
+from meshdiag.catalogue import Catalogue
+from meshdiag.catalogue.conditions import number
+from meshdiag.diagnosis.findings import Findings
+from meshdiag.diagnosis.subjects import component_of, facts_of, subject_of
+from meshdiag.engine import prefilter
+from meshdiag.engine.classify import Classifier
+from meshdiag.engine.shapes import shape_of
+from meshdiag.formats.base import UNPARSED
+from meshdiag.model import Kind, Match, Origin, Problem, Record
+from meshdiag.sources.base import Stream
+
+BLOCK = 4 << 20
+LINE_LIMIT = 1 << 16
+"""Characters of a line, and of a record with its continuation lines, that are looked at."""
+
+CONTINUATION_LINES = 200
+FIRST_SAMPLE = 200
+"""Lines at the beginning of a file that are looked at only to tell formats and times."""
+
+GRID = 256 << 10
+"""And of the rest the line that holds each multiple of this offset."""
+
+_ALARMING = frozenset({"warning", "error", "critical"})
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which records count. Times are aware; names are compared exactly; None and empty mean all."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    namespaces: frozenset[str] = frozenset()
+    pods: frozenset[str] = frozenset()
+
+    def passes(self, record: Record, time: datetime | None) -> bool:
+        """Whether the record counts; `time` stands in for a record without one."""
+        when = record.time or time
+        if self.since and when and when < self.since:
+            return False
+        if self.until and when and when > self.until:
+            return False
+        if self.namespaces and record.origin.namespace not in self.namespaces:
+            return False
+        return not self.pods or record.origin.pod in self.pods
+
+
+class Scanner:
+    """Scans streams with one catalogue. Not to be shared between threads.
+
+    access_log  parser of an access log format of the user's, tried before the built-in ones
+    pure        do without Hyperscan
+    on_match    called with every match, beside counting it
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        access_log: Callable[[str], Record | None] | None = None,
+        filters: Filters = Filters(),  # noqa: B008  frozen
+        pure: bool = False,
+        on_match: Callable[[Match], None] | None = None,
+        block: int = BLOCK,
+    ) -> None:
+        self.catalogue = catalogue
+        self.prefilter = prefilter.make(catalogue, custom_access=access_log is not None, pure=pure)
+        self.classifier = Classifier(catalogue)
+        self.filters = filters
+        self.access_log = access_log
+        self._on_match = on_match
+        self._block = block
+        self._buffer = bytearray(2 * block)
+        self._subjects: dict[Any, Any] = {}
+
+    def scan(self, stream: Stream, progress: Callable[[int], None] | None = None) -> Findings:
+        """All that one stream shows. What cannot be read is a problem in the result."""
+        found = Findings()
+        try:
+            with stream.open() as reader:
+                self._scan(stream, reader, found, progress)
+        except (OSError, EOFError, ValueError) as e:
+            found.problems |= {Problem(stream.origin.path, f"cannot be read to its end: {e}", "the part before it was used")}
+        return Findings() + found
+
+    def _scan(
+        self, stream: Stream, reader: BinaryIO, found: Findings, progress: Callable[[int], None] | None
+    ) -> None:
+        buffer = self._buffer
+        view = memoryview(buffer)
+        base, fill, skipping = stream.start, 0, False
+        part = _Part(self, stream.origin, found)
+        while True:
+            got, eof = _fill(reader, view[fill : fill + self._block])
+            found.bytes += got
+            if progress:
+                progress(got)
+            end = fill + got
+            if skipping:  # inside a line that was too long: drop it up to its end
+                newline = buffer.find(b"\n", 0, end)
+                if newline < 0 and not eof:
+                    base, fill = base + end, 0
+                    continue
+                start = newline + 1 if newline >= 0 else end
+                buffer[: end - start] = buffer[start:end]
+                base, end, skipping = base + start, end - start, False
+            keep = end if eof else part.cut(buffer, end)
+            if keep == 0 and end + self._block > len(buffer):  # one line fills the buffer
+                found.problems |= {
+                    Problem(stream.origin.path, f"a line longer than {self._block >> 10} KiB was cut", "only its beginning was read")
+                }
+                found.lines += 1
+                part.process(buffer, min(end, LINE_LIMIT), base)
+                base, fill, skipping = base + end, 0, True
+                continue
+            if keep:
+                found.lines += buffer.count(b"\n", 0, keep)
+                part.process(buffer, keep, base)
+                buffer[: end - keep] = buffer[keep:end]
+            base, fill = base + keep, end - keep
+            if eof:
+                if keep and buffer[keep - 1] != 0x0A:
+                    found.lines += 1
+                return
+
+    # -- one record
+
+    def parse(self, text: str) -> Record:
+        """The record of a text, by the user's access log format first."""
+        if self.access_log is not None and (record := self.access_log(text)) is not None:
+            return record
+        return formats.detect(text)
+
+    def take(self, record: Record, found: Findings, time: datetime | None) -> bool:
+        """Classify a record and count it; whether a failure was recognised."""
+        if not self.filters.passes(record, time):
+            return True
+        decision = self.classifier.decide(record)
+        if decision is None:
+            if alarming(record):
+                found.add_unrecognised(record, shape_of(record))
+            return False
+        pattern, cause, captures = decision
+        if cause == "none":
+            found.harmless += 1
+            return False
+        match = Match(record, pattern.id, cause, captures)
+        get = record.fields.get
+        key = (pattern.id, cause, record.origin, record.component, get("upstream_cluster"), get("destination_host"))
+        known = self._subjects.get(key) if record.format == "access-log" and not captures else None
+        if known is None:
+            subject = subject_of(record, pattern, captures)
+            known = subject, facts_of(record, captures, subject)
+            if get("direction") in ("outbound", "inbound"):
+                if len(self._subjects) > 20_000:
+                    self._subjects.clear()
+                self._subjects[key] = known
+        found.add_match(match, *known)
+        if self._on_match:
+            self._on_match(match)
+        return self.catalogue.causes[cause].kind is Kind.FAILURE
+
+
+def alarming(record: Record) -> bool:
+    """Whether a record that no pattern knows must be shown: warning or worse, a 5xx, or one that could not be read."""
+    if UNPARSED in record.fields:
+        return True
+    if record.format == "access-log":
+        code = number(record.fields.get("response_code"))
+        return "response_flags" in record.fields or (code is not None and code >= 500)
+    if record.format == "event":
+        return record.fields.get("type") == "Warning"
+    return record.level in _ALARMING and record.format != "text"
+
+
+def _fill(reader: BinaryIO, view: memoryview) -> tuple[int, bool]:
+    """Read until the view is full; (bytes, end of file)."""
+    got = 0
+    readinto = getattr(reader, "readinto", None)
+    while got < len(view):
+        if readinto is not None:
+            n = readinto(view[got:]) or 0
+        else:
+            data = reader.read(len(view) - got)
+            n = len(data)
+            view[got : got + n] = data
+        if n == 0:
+            return got, True
+        got += n
+    return got, False
+
+
+class _Part:
+    """The candidate lines of one stream, block by block."""
+
+    def __init__(self, scanner: Scanner, origin: Origin, found: Findings) -> None:
+        self.scanner = scanner
+        self.origin = origin
+        self.found = found
+        self._origins: dict[tuple[str, str, str], Origin] = {}
+        self._component = component_of(origin)
+        self.time: datetime | None = None
+
+    def cut(self, buffer: bytearray, end: int) -> int:
+        """Where the block ends: before its last record, whose continuation lines may still come. 0: no line end."""
+        stop = buffer.rfind(b"\n", 0, end) + 1
+        start = stop
+        for _ in range(CONTINUATION_LINES):
+            if start <= 0 or stop - start > LINE_LIMIT:
+                break
+            start = buffer.rfind(b"\n", 0, start - 1) + 1
+            text = formats.strip(_decode(buffer, start, stop)).text
+            if formats.is_head(text):
+                return start or stop
+        return stop
+
+    def process(self, buffer: bytearray, end: int, base: int) -> None:
+        """Look at the candidates of buffer[:end]."""
+        self.block, self.end, self.base = buffer, end, base
+        self.done = self.floor = 0
+        self._sample()
+        for hit in self.scanner.prefilter.ends(memoryview(buffer)[:end]):
+            if hit > self.done:
+                start = buffer.rfind(b"\n", 0, hit - 1) + 1
+                self.done = self._candidate(start, self._line_end(start))
+
+    def _line_end(self, start: int) -> int:
+        found = self.block.find(b"\n", start, self.end)
+        return self.end if found < 0 else found
+
+    def _sample(self) -> None:
+        """Formats and times of lines that are no candidates, from a few of them.
+
+        Which ones depends on their offsets in the file alone, so that any division into blocks and ranges gives the same.
+        """
+        start = 0
+        if self.base == 0:
+            for _ in range(FIRST_SAMPLE):
+                if start >= self.end:
+                    break
+                start = self._examine(start) + 1
+        for grid in range(-(-(self.base + start) // GRID) * GRID, self.base + self.end, GRID):
+            at = grid - self.base
+            if at >= start:
+                start = self._examine(self.block.rfind(b"\n", 0, at) + 1) + 1
+
+    def _examine(self, start: int) -> int:
+        stop = self._line_end(start)
+        if stop > start:
+            line = formats.strip(_decode(self.block, start, stop))
+            record = self.scanner.parse(line.text)
+            examined = self.found.examined
+            name = record.format if record.encoding == "text" else f"{record.format} ({record.encoding})"
+            for part in (name, *line.wrappers):
+                examined[part] = examined.get(part, 0) + 1
+            self.found.see(record.time or line.time)
+        return stop
+
+    def _candidate(self, start: int, stop: int) -> int:
+        """Take the record at a hit line; returns the offset behind what was taken."""
+        line = formats.strip(_decode(self.block, start, stop))
+        record = self.scanner.parse(line.text)
+        begin = start
+        if line.partial or (line.wrappers and self._is_partial_before(start)):
+            while begin and self._is_partial_before(begin):
+                begin = self.block.rfind(b"\n", 0, begin - 1) + 1
+        elif record.format == "text":
+            before = self._begins_before(start)
+            if before is None and line.text.strip() != "{":
+                self._take(self._placed(record, line, start))
+                return stop
+            begin = start if before is None else before
+        elif record.format not in formats.MULTILINE or record.encoding == "json":
+            self._take(self._placed(record, line, start))
+            return stop
+        return self._assembled(begin, start, stop)
+
+    def _assembled(self, begin: int, hit: int, stop: int) -> int:
+        """Put the record together that the hit line belongs to, from the line where it may begin."""
+        assembler = formats.Assembler(self.origin, self.scanner.access_log)
+        fed: list[int] = []
+        record, position, after = None, begin, stop
+        while record is None and position < self.end and len(fed) < 2 * CONTINUATION_LINES:
+            end = self._line_end(position)
+            fed.append(position)
+            whole = [r for r in assembler.feed(_decode(self.block, position, end), position) if r.offset <= hit]
+            if position >= hit and whole:
+                record = whole[-1]
+                # the line that closed the record may be its last one, or the first of something new
+                lines = fed[fed.index(record.offset) :] if record.offset in fed else fed
+                inside = position == hit or record.text.count("\n") + 1 >= len(lines) or self._is_partial_before(position)
+                after = end if inside else position - 1
+            position = end + 1
+        if record is None:
+            record = next((r for r in reversed(assembler.flush()) if r.offset <= hit), None)
+            after = min(position, self.end)
+        if record is None:
+            return stop
+        failed = self._take(self._finished(record))
+        if not failed and record.offset < hit:
+            # a hit line below a record that says nothing failed, such as a pasted answer: on its own
+            line = formats.strip(_decode(self.block, hit, stop))
+            self._take(self._placed(Record("text", line.text, message=line.text), line, hit))
+        self.floor = max(self.floor, stop)
+        return max(after, stop)
+
+    def _take(self, record: Record) -> bool:
+        if record.time is not None:
+            self.time = record.time
+        return self.scanner.take(record, self.found, self.time)
+
+    def _begins_before(self, start: int) -> int | None:
+        """Where the record begins that a line without a head may continue: its head, or a lone brace."""
+        position = start
+        brace = None
+        for _ in range(CONTINUATION_LINES):
+            if position <= self.floor or start - position > LINE_LIMIT:
+                break
+            before = self.block.rfind(b"\n", 0, position - 1) + 1
+            text = formats.strip(_decode(self.block, before, position - 1)).text
+            record = self.scanner.parse(text)
+            if record.format != "text":
+                return before if record.format in formats.MULTILINE else brace
+            if text.strip() == "{" and brace is None:
+                brace = before
+            position = before
+        if brace is None:
+            self.floor = max(self.floor, start)
+        return brace
+
+    def _is_partial_before(self, start: int) -> bool:
+        if start == 0:
+            return False
+        before = self.block.rfind(b"\n", 0, start - 1) + 1
+        return bool(formats.strip(_decode(self.block, before, start - 1)).partial)
+
+    def _finished(self, record: Record) -> Record:
+        """An assembled record with its offset in the file and the component that only its origin knows."""
+        return replace(
+            record,
+            offset=self.base + record.offset,
+            component=record.component or component_of(record.origin),
+        )
+
+    def _placed(self, record: Record, line: Any, start: int) -> Record:
+        """The record with its origin, offset, and the time and component that only the wrapper knows."""
+        origin = self.origin
+        if line.pod or line.container or line.namespace:
+            key = (line.namespace, line.pod, line.container)
+            origin = self._origins.get(key) or replace(
+                origin,
+                namespace=line.namespace or origin.namespace,
+                pod=line.pod or origin.pod,
+                container=line.container or origin.container,
+            )
+            if len(self._origins) < 10_000:
+                self._origins[key] = origin
+        component = record.component or (self._component if origin is self.origin else component_of(origin))
+        return Record(
+            record.format,
+            record.text,
+            record.message,
+            record.time or line.time,
+            record.level,
+            component,
+            record.encoding,
+            record.fields,
+            origin,
+            self.base + start,
+        )
+
+
+def _decode(block: bytearray, start: int, stop: int) -> str:
+    if stop > start and block[stop - 1] == 0x0A:
+        stop -= 1
+    text = block[start : min(stop, start + LINE_LIMIT)].decode("utf-8", "replace")
+    return text[:-1] if text.endswith("\r") else text
+
+
+def classify(
+    lines: Iterable[str | bytes],
+    catalogue: Catalogue,
+    access_log: Callable[[str], Record | None] | None = None,
+) -> Iterator[Match]:
+    """Matches of a stream of lines, as they come. Lazy: it reads one line ahead to see where a record ends."""
+    classifier = Classifier(catalogue)
+    for record in formats.records(lines, access_log):
+        match = classifier.match(record)
+        if match is not None and match.cause:
+            yield match

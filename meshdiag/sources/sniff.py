@@ -1,0 +1,93 @@
+"""What a file is, from its first bytes; names decide only where bytes cannot."""
+
+from __future__ import annotations
+
+import codecs
+
+from meshdiag.sources import sections, tar
+from meshdiag.sources.layers import CODECS
+
+HEAD = 8192
+
+QUIET_FOLDERS = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", ".venv", "node_modules", "__MACOSX"}
+)
+_IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".webp", ".bmp", ".pdf", ".mp3", ".mp4", ".mov")
+_FONTS = (".woff", ".woff2", ".ttf", ".otf")
+_PROGRAMS = (".pyc", ".pyo", ".so", ".o", ".a", ".dll", ".dylib", ".exe", ".class", ".jar", ".whl")
+_SOURCES = (".py", ".go", ".rs", ".c", ".h", ".cc", ".cpp", ".java", ".js", ".mjs", ".ts", ".lock", ".toml")
+_PAGES = (".css", ".html", ".htm", ".md", ".rst", ".ipynb")
+QUIET_SUFFIXES = frozenset((*_IMAGES, *_FONTS, *_PROGRAMS, *_SOURCES, *_PAGES))
+_DATA = (".pcap", ".pcapng", ".db", ".sqlite", ".sqlite3", ".bin", ".wasm", ".parquet", ".p12", ".jks")
+_DUMPS = (".core", ".heap", ".pprof", ".prof")
+_FOREIGN_ARCHIVES = (".7z", ".rar")
+BINARY_SUFFIXES = frozenset((*_DATA, *_DUMPS, *_FOREIGN_ARCHIVES))
+_TEXT = (".log", ".txt", ".json", ".jsonl", ".ndjson", ".out", ".err")
+LOG_SUFFIXES = frozenset((*_TEXT, ".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".tgz"))
+
+
+def suffix(name: str) -> str:
+    """The last suffix, in lower case: `.log` of `0.LOG`, "" of `events`."""
+    base = name.replace("\\", "/").rpartition("/")[2].lower()
+    return base[base.rindex(".") :] if "." in base[1:] else ""
+
+
+def is_core(name: str) -> bool:
+    """`core`, `core.123`, `0.core`: a memory image."""
+    base = name.rpartition("/")[2]
+    return base == "core" or (base.startswith("core.") and base[5:].isdigit()) or suffix(name) == ".core"
+
+
+BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
+NAMES = {"gzip": (".gz", ".tgz"), "zstd": (".zst", ".zstd", ".tzst"), "bzip2": (".bz2", ".tbz2"), "xz": (".xz", ".txz")}
+
+
+def sniff(head: bytes, name: str = "") -> str:
+    """A compression of `CODECS`, `tar`, `zip`, `dump`, `previous`, a text encoding, `binary` or `text`.
+
+    The name helps where the bytes are too few.
+
+    >>> sniff(b"2024-01-01T00:00:00Z info ok\\n")
+    'text'
+    """
+    for codec in CODECS.values():
+        if codec.magic and head.startswith(codec.magic):
+            if codec.name == "bzip2" and not any(b.startswith(head[4:10]) for b in BZIP2_BLOCKS):
+                continue  # words can begin with BZh
+            return codec.name
+        if head and codec.magic.startswith(head) and suffix(name) in NAMES.get(codec.name, ()):
+            return codec.name  # cut within its first bytes
+    # A skippable frame in front (pzstd, seekable format): 0x184D2A50 to 0x184D2A5F.
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:
+        return "zstd"
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") or head[:8] == b"PK\x07\x08PK\x03\x04":
+        return "zip"
+    if head[257:262] == b"ustar" or (len(head) >= tar.BLOCK and head[0] and tar.header(head[: tar.BLOCK])):
+        return "tar"
+    encoding = _encoding(head)
+    if encoding == "text":
+        if sections.is_dump(head):
+            return "dump"
+        if sections.has_previous(head):
+            return "previous"
+    return encoding
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith(codecs.BOM_UTF8):
+        return "binary" if b"\0" in head else "bom"
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "binary"
+    if head.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    if head.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    if b"\0" not in head:
+        return "text"
+    # UTF-16 without a mark: mostly ASCII, so every other byte is zero and the rest is not.
+    even, odd = head[0::2], head[1::2]
+    if len(head) >= 8 and not even.count(0) and odd.count(0) > 0.7 * len(odd):
+        return "utf-16-le"
+    if len(head) >= 8 and not odd.count(0) and even.count(0) > 0.7 * len(even):
+        return "utf-16-be"
+    return "binary"

@@ -1,0 +1,1 @@
+"""Views: a diagnosis as text, JSON or Markdown. Values in, text out; no I/O."""

@@ -1,0 +1,194 @@
+"""The diagnosis for a person at a terminal: what is wrong, what proves it, what to do, what was not recognised."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from meshdiag.diagnosis import Diagnosis, Finding
+from meshdiag.model import Kind, Remedy, State
+from meshdiag.redact import redact
+from meshdiag.views.safe import one_line, safe
+from meshdiag.views.style import Style
+
+INDENT = "   "
+
+
+def render(
+    diagnosis: Diagnosis,
+    *,
+    width: int = 100,
+    style: Style | None = None,
+    redacted: bool = True,
+    verbose: bool = False,
+    limit: int = 10,
+) -> str:
+    """The whole report, `width` columns wide. `verbose` shows every remedy, sample and benign finding; `limit` bounds the failures."""
+    page = _Page(max(40, width), style or Style(False), redacted, verbose)
+    lines = list(page.report(diagnosis, limit))
+    return "\n".join(lines) + "\n"
+
+
+class _Page:
+    def __init__(self, width: int, style: Style, redacted: bool, verbose: bool) -> None:
+        self.width, self.style, self.verbose = width, style, verbose
+        self.text = (lambda t: safe(redact(t))) if redacted else safe
+
+    def report(self, d: Diagnosis, limit: int) -> Iterator[str]:
+        style = self.style
+        failures = d.failures
+        seen = d.seen
+        span = when(seen.first, seen.last)
+        facts = [f"{seen.lines:,} lines", size(seen.bytes), *([span] if span else [])]
+        yield style(" · ".join(facts), "dim")
+        if failures:
+            roots = [f for f in failures if not f.explained_by]
+            n = len(roots)
+            more = len(failures) - n
+            yield style(
+                f"{n} root cause{'s' * (n != 1)}" + (f", {more} symptom{'s' * (more != 1)}" if more else ""), "bold", "red"
+            )
+        elif seen.lines == 0:
+            yield style("Nothing was read.", "bold", "yellow")
+        else:
+            yield style("No failure found.", "bold", "green")
+        for f in failures[: None if self.verbose else limit]:
+            yield ""
+            yield from self.finding(f)
+        if not self.verbose and len(failures) > limit:
+            yield ""
+            yield style(f"… and {len(failures) - limit} more failures: --limit 0 or -v shows all", "dim")
+        yield from self.others(d)
+        yield from self.unknown(d)
+        yield from self.not_read(d)
+
+    def finding(self, f: Finding) -> Iterator[str]:
+        style = self.style
+        mark = style(f"{f.rank}.", "bold")
+        tags = [f.severity.value, f.confidence.value, *([f.state.value] if f.state is not State.ONGOING else [])]
+        yield f"{mark} {style(safe(f.title), 'bold')}  {style(f.cause, f.severity.value)} {style('(' + ', '.join(tags) + ')', 'dim')}"
+        span = when(f.first, f.last)
+        count = f"{f.count:,} line{'s' * (f.count != 1)}"
+        places = f"in {f.places:,} places" if f.places > 1 else ""
+        yield INDENT + " · ".join(x for x in (style(one_line(self.text(str(f.subject)), self.width - 30), "cyan"), count, places, span) if x)
+        yield from self.wrap(f.explanation, INDENT)
+        for e in f.evidence:
+            yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)
+        samples = f.samples if self.verbose else f.samples[:1]
+        for s in samples:
+            line = self.text(s.line)
+            if not self.verbose:
+                yield INDENT + style("> " + one_line(line, self.width - len(INDENT) - 2), "dim")
+            else:
+                yield INDENT + style(f"> {safe(s.path)}@{s.offset}", "dim")
+                for part in line.split("\n")[:40]:
+                    yield INDENT + style("> " + part, "dim")
+        if f.explained_by:
+            yield INDENT + style(f"explained by {ranks(f.explained_by)}", "magenta")
+        if f.explains:
+            yield INDENT + style(f"explains {ranks(f.explains)}", "magenta")
+        if f.alternatives:
+            yield from self.wrap("could also be: " + ", ".join(f.alternatives), INDENT)
+            if f.tell_apart:
+                yield from self.wrap("to tell: " + f.tell_apart, INDENT)
+        if f.explained_by and not self.verbose:
+            return
+        for remedy in f.remedies if self.verbose else f.remedies[:1]:
+            yield from remedy_lines(remedy, self.width, self.style, verbose=self.verbose, indent=INDENT)
+
+    def others(self, d: Diagnosis) -> Iterator[str]:
+        for kind, title in ((Kind.BENIGN, "Looks bad and is not"), (Kind.HEALTHY, "Good signs")):
+            some = [f for f in d.findings if f.kind is kind]
+            if not some:
+                continue
+            yield ""
+            yield self.style(title, "bold")
+            groups: dict[tuple[str, str], list[Finding]] = {}
+            for f in some:
+                groups.setdefault((f.cause, f.title), []).append(f)
+            for (cause, title_), fs in groups.items():
+                n = sum(f.count for f in fs)
+                yield INDENT + one_line(f"{title_} ({cause}): {n:,} line{'s' * (n != 1)}", self.width - len(INDENT))
+
+    def unknown(self, d: Diagnosis) -> Iterator[str]:
+        shapes = d.unrecognised
+        if not shapes:
+            return
+        yield ""
+        yield self.style(f"Not recognised: {d.seen.unrecognised:,} failing or unusual lines", "bold", "yellow")
+        shown = shapes if self.verbose else shapes[:5]
+        for u in shown:
+            yield INDENT + f"{u.count:>7,}  " + one_line(self.text(u.shape), self.width - len(INDENT) - 9)
+        if len(shapes) > len(shown):
+            yield INDENT + self.style(f"… and {len(shapes) - len(shown)} more shapes (-v)", "dim")
+
+    def not_read(self, d: Diagnosis) -> Iterator[str]:
+        problems = d.problems
+        if not problems:
+            return
+        yield ""
+        yield self.style(f"Could not be read ({len(problems)})", "bold", "yellow")
+        for p in problems if self.verbose else problems[:5]:
+            yield INDENT + one_line(str(p), self.width - len(INDENT))
+        if len(problems) > 5 and not self.verbose:
+            yield INDENT + self.style(f"… and {len(problems) - 5} more (-v)", "dim")
+
+    def wrap(self, text: str, indent: str) -> Iterator[str]:
+        yield from wrapped(text, self.width, indent)
+
+
+def wrapped(text: str, width: int, indent: str = "") -> Iterator[str]:
+    """Prose in lines of `width` columns; a leading bullet hangs."""
+    yield from textwrap.wrap(
+        re.sub(r"\s+", " ", safe(text)),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  " * text.startswith(("→", "·")),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def remedy_lines(r: Remedy, width: int, style: Style, *, verbose: bool, indent: str = "") -> Iterator[str]:
+    """A remedy: its steps with their commands; `verbose` adds manifests and how to undo."""
+    for line in wrapped(f"→ {r.title}", width, indent):
+        yield style(line, "green")
+    for step in r.steps:
+        yield from wrapped(f"· {step.text}", width, indent + "  ")
+        for line in safe(step.command).splitlines():
+            yield f"{indent}    {style('$ ' + line, 'bold')}"
+        if step.manifest and verbose:
+            for line in safe(step.manifest).splitlines():
+                yield f"{indent}    {line}"
+    if r.verify:
+        yield from wrapped(f"verify: {r.verify}", width, indent + "  ")
+    if r.undo and verbose:
+        yield from wrapped(f"undo: {r.undo}", width, indent + "  ")
+
+
+def ranks(numbers: tuple[int, ...]) -> str:
+    """`#1, #2` and so on, at most five."""
+    return ", ".join(f"#{n}" for n in numbers[:5]) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+
+
+def size(n: int) -> str:
+    """Bytes for a person."""
+    value = float(n)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def when(first: datetime | None, last: datetime | None) -> str:
+    """`2026-11-22 10:11:12 – 10:15:00 UTC`, or ""."""
+    if first is None or last is None:
+        return ""
+    a, b = first.astimezone(UTC), last.astimezone(UTC)
+    if a.replace(microsecond=0) == b.replace(microsecond=0):
+        return f"{a:%Y-%m-%d %H:%M:%S} UTC"
+    end = f"{b:%H:%M:%S}" if a.date() == b.date() else f"{b:%Y-%m-%d %H:%M:%S}"
+    return f"{a:%Y-%m-%d %H:%M:%S} – {end} UTC"

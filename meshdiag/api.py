@@ -129,19 +129,20 @@ def _scan(
             for stream in known:
                 yield scanner.scan(stream, bar.advance)
         return
-    here: list[Stream] = []
+    scanner = setup.scanner(catalogue)
+    here = Findings()
 
     def tasks() -> Iterator[Stream]:
+        nonlocal here
         for stream in streams:
-            if not _sendable(stream):
-                here.append(stream)
-                continue
-            yield from _ranges(stream, workers)
+            if _sendable(stream):
+                yield from _ranges(stream, workers)
+            else:  # standard input, an open file: gone when the next stream is asked for
+                here = here + scanner.scan(stream)
 
     with ProcessPoolExecutor(workers, initializer=_start, initargs=(setup,)) as pool:
         yield from pool.map(_work, tasks())
-    scanner = setup.scanner(catalogue)
-    yield from map(scanner.scan, here)
+    yield here
 
 
 def _sendable(stream: Stream) -> bool:

@@ -329,7 +329,7 @@ def _patterns_show(options: argparse.Namespace) -> int:
         "id": p.id, "cause": p.cause, "cause_by": [{"regex": r, "cause": c} for r, c in p.cause_by], "component": p.component,
         "formats": list(p.formats), "when": dict(p.when), "captures": dict(p.captures), "priority": p.priority,
         "confidence": p.confidence.value, "alternatives": list(p.alternatives), "subject": p.subject,
-        "milestone": p.milestone, "since": p.since, "until": p.until, "note": p.note, "prefilter": p.prefilter,
+        "milestone": p.milestone, "since": p.since, "until": p.until, "note": p.note, "prefilter": list(p.prefilter),
         "examples": [dict(e) for e in p.examples], "near_misses": [dict(e) for e in p.near_misses],
     }  # fmt: skip
     print(f"# {p.file}:{p.line}")

@@ -106,7 +106,7 @@ class Pattern:
     until: str = ""
     note: str = ""
     covers: tuple[str, ...] = ()
-    prefilter: str | None = None
+    prefilter: tuple[str, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
     near_misses: tuple[Mapping[str, Any], ...] = ()
     file: str = ""
@@ -134,7 +134,7 @@ class Pattern:
             until=raw.get("until", ""),
             note=raw.get("note", ""),
             covers=tuple(raw.get("covers", ())),
-            prefilter=raw.get("prefilter"),
+            prefilter=tuple(raw.get("prefilter") or ()),
             examples=tuple(raw["examples"]),
             near_misses=tuple(raw["near_misses"]),
             file=raw.get("file", ""),

@@ -17,7 +17,9 @@ from meshdiag.catalogue.entries import GROUPS, NONE
 from meshdiag.catalogue.yamlfile import Path_, YamlFault, YamlFile
 from meshdiag.model import MeshdiagError
 
-GENERIC_FIELDS = frozenset({"response_flags", "response_code_details", "connection_termination_details"})
+GENERIC_FIELDS = frozenset(
+    {"response_flags", "response_code_details", "connection_termination_details", "upstream_transport_failure_reason"}
+)
 """Access-log conditions on these are covered by the engine's generic expressions for failing lines."""
 
 
@@ -81,7 +83,9 @@ def load(packs: Iterable[tuple[Path, Mapping[str, str]]]) -> Raw:
                 causes[raw["id"]] = {**raw, "file": shown}
             for kind, terms in file.data.get("glossary", {}).items():
                 glossary += [{**t, "kind": kind, "file": shown} for t in terms]
-            lists.update(file.data.get("lists", {}))
+            for name, rules in file.data.get("lists", {}).items():
+                _once(seen, f"list {name}", shown, file.line(("lists", name)), faults)
+                lists[name] = rules
             disabled.update(file.data.get("disable", ()))
             defaults = {k: file.data[k] for k in ("component", "format") if k in file.data}
             for i, raw in enumerate(file.data.get("patterns", ())):
@@ -178,17 +182,19 @@ def _resolve(raw: Raw, lists: Mapping[str, Any], causes: Mapping[str, Raw]) -> I
         if cause != NONE and cause not in causes:
             yield fault(f"no cause is named {cause!r}")
 
-    if "prefilter" not in raw:
+    if "prefilter" in raw:
+        raw["prefilter"] = necessary.alternatives_of(raw["prefilter"])
+    else:
         raw["prefilter"] = prefilter_of(raw)
-        if raw["prefilter"] == "":
+        if raw["prefilter"] == ():
             yield fault(
                 "no necessary text: give one condition a `contains`, `equals` or `one_of` with "
                 f"{necessary.MIN_LITERAL} or more plain characters in a row, or a `prefilter` regular expression"
             )
 
 
-def prefilter_of(raw: Raw) -> str | None:
-    """The pattern's necessary expression; None when the generic ones cover it; "" when there is none."""
+def prefilter_of(raw: Raw) -> tuple[str, ...] | None:
+    """The pattern's necessary expressions; None when the generic ones cover it; () when there are none."""
     if raw["formats"] == ["access-log"]:
         for name in GENERIC_FIELDS & raw["when"].keys():
             condition = normal(raw["when"][name])
@@ -198,7 +204,7 @@ def prefilter_of(raw: Raw) -> str | None:
         codes = [str(v) for v in code.get("one_of", [code.get("equals", "")])]
         if code.get("min", 0) >= 500 or all(v.startswith("5") for v in codes):
             return None
-    return necessary.expression(raw["when"]) or ""
+    return necessary.expressions(raw["when"])
 
 
 def _cause_faults(causes: Mapping[str, Raw]) -> Iterator[Fault]:

@@ -33,15 +33,54 @@ Literals = frozenset[tuple[str, bool]]
 """Alternatives, one of which must stand in the text: (run, case-insensitive)."""
 
 
-def expression(when: Mapping[str, Any]) -> str | None:
-    """The necessary expression of a pattern's conditions, or None when they have none."""
-    best: tuple[float, str] | None = None
+def expressions(when: Mapping[str, Any]) -> tuple[str, ...]:
+    """The necessary expressions of a pattern's conditions (one of them is in every line that meets them); () for none."""
+    best: tuple[float, tuple[str, ...]] | None = None
     for field, condition in when.items():
         for alternatives in _of_condition(normal(condition)):
             found = _render(alternatives, blankable=field in _BLANKABLE)
             if found and (best is None or found > best):
                 best = found
-    return best[1] if best else None
+    return best[1] if best else ()
+
+
+def alternatives_of(expression: str) -> tuple[str, ...]:
+    """An expression written by hand as literals, where it has few: Hyperscan scans these at several times the speed."""
+    try:
+        texts_ = _expanded(parser.parse(expression))
+    except (re.error, RecursionError):
+        texts_ = None
+    if texts_ is None or min(map(len, texts_), default=0) < 4:
+        return (expression,)
+    return tuple(sorted({re.escape(t).replace(r"\ ", " ").replace(r"\-", "-") for t in texts_}))
+
+
+MAX_EXPANDED = 32
+
+
+def _expanded(tree: Any) -> list[str] | None:
+    """Every text the expression can match, or None when these are too many or not finite."""
+    out = [""]
+    for op, arg in tree:
+        parts: list[str] | None
+        if op is c.LITERAL:
+            parts = [chr(arg)]
+        elif op is c.IN and all(o is c.LITERAL for o, _ in arg):
+            parts = [chr(a) for _, a in arg]
+        elif op is c.SUBPATTERN and not arg[1]:
+            parts = _expanded(arg[3])
+        elif op is c.BRANCH:
+            branches = [_expanded(t) for t in arg[1]]
+            parts = None if None in branches else [t for b in branches for t in b or ()]
+        elif op is c.MAX_REPEAT and arg[:2] == (0, 1):
+            inner = _expanded(arg[2])
+            parts = None if inner is None else ["", *inner]
+        else:
+            return None
+        if parts is None or len(out) * len(parts) > MAX_EXPANDED:
+            return None
+        out = [a + b for a in out for b in parts]
+    return out
 
 
 def _of_condition(condition: Mapping[str, Any]) -> Iterable[Literals]:
@@ -55,19 +94,19 @@ def _of_condition(condition: Mapping[str, Any]) -> Iterable[Literals]:
                 yield from of_regex(arg)
 
 
-def _render(alternatives: Literals, *, blankable: bool) -> tuple[float, str] | None:
-    """(score, expression) for alternatives, or None when one of them has no usable run."""
-    runs: dict[str, int] = {}
+def _render(alternatives: Literals, *, blankable: bool) -> tuple[float, tuple[str, ...]] | None:
+    """(score, expressions) for alternatives, or None when one of them has no usable run."""
+    out: set[str] = set()
+    shortest = 1_000
     for text, fold in alternatives:
         run = max(_SAFE.findall(text), key=len, default="").strip()
         if len(run) < MIN_LITERAL:
             return None
-        out = re.escape(run).replace(r"\ ", " ")
-        if blankable:
-            out = out.replace("_", "[_ ]")
-        runs[f"(?i:{out})" if fold else out] = len(run)
-    shortest = min(runs.values())
-    return shortest - 0.5 * (len(runs) - 1), "|".join(sorted(runs))
+        shortest = min(shortest, len(run))
+        for written in {run, run.replace("_", " ")} if blankable else {run}:
+            plain = re.escape(written).replace(r"\ ", " ").replace(r"\-", "-")
+            out.add(f"(?i:{plain})" if fold else plain)
+    return shortest - 0.5 * (len(alternatives) - 1), tuple(sorted(out))
 
 
 def of_regex(pattern: str) -> list[Literals]:

@@ -53,7 +53,9 @@ def subject_of(record: Record, pattern: Pattern, captures: Mapping[str, str]) ->
     if isinstance(wanted, Mapping):
         name = _filled(wanted["name"], captures, record)
         if name:
-            return Subject(wanted["kind"], _filled(wanted.get("namespace", ""), captures, record), name)
+            kind = wanted["kind"]
+            own = workload_of(name) if kind == "workload" else name
+            return Subject(kind, _filled(wanted.get("namespace", ""), captures, record), own)
         wanted = wanted["kind"] if wanted["kind"] != "resource" else None
     if wanted == "mesh":
         return Subject("mesh")

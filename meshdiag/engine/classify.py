@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshdiag.catalogue import NONE, Catalogue, Pattern
-from meshdiag.catalogue.conditions import field_value
+from meshdiag.catalogue.conditions import Test, compile_condition, field_value, normal, texts
 from meshdiag.model import Match, Record
 
 MEMO_SIZE = 50_000
@@ -17,24 +17,56 @@ _LONG = 4_000  # longer values are not worth keeping as keys
 Decision = tuple[Pattern, str, Mapping[str, str]]
 
 
+_NUMERIC = frozenset({"min", "max", "absent"})
+
+
+def _key_of(patterns: tuple[Pattern, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, Test], ...]]:
+    """What a decision depends on: fields by value, and by the outcome of their tests where the values vary without end.
+
+    A duration is only compared, an address only asked for: their outcomes are few, their values are not.
+    """
+    values: set[str] = set()
+    tests: dict[str, dict[str, Test]] = {}
+    for p in patterns:
+        values |= p.fields - p.when.keys()
+        for name, condition in p.when.items():
+            if _countable(condition) and name not in p.captures and (not p.cause_by or name != p.cause_field):
+                tests.setdefault(name, {})[repr(condition)] = compile_condition(condition)
+            else:
+                values.add(name)
+    by_outcome = [(n, t) for n in sorted(tests.keys() - values) for t in tests[n].values()]
+    return tuple(sorted(values - {"message", "level", "component"})), tuple(by_outcome)
+
+
+def _countable(condition: Any) -> bool:
+    parts = normal(condition)
+    numbers = [a for op, arg in parts.items() if op not in _NUMERIC for a in texts(arg)]
+    return parts.keys() <= _NUMERIC | {"equals", "one_of"} and all(n.isdigit() for n in numbers)
+
+
 class Classifier:
     """Decides which pattern a record matches; the decision depends only on the fields that patterns of its format name."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self._fields = {
-            f: tuple(sorted(frozenset().union(*(p.fields for p in ps)) - {"level", "component", "message"}))
-            for f, ps in catalogue.by_format.items()
-        }
+        self._keys = {f: _key_of(ps) for f, ps in catalogue.by_format.items()}
         self._memo: dict[tuple[Any, ...], Decision | None] = {}
 
     def decide(self, record: Record) -> Decision | None:
         """(pattern, cause, captures) of the pattern that wins, or None."""
-        names = self._fields.get(record.format)
-        if names is None or len(record.message) > _LONG:
+        parts = self._keys.get(record.format)
+        if parts is None or len(record.message) > _LONG:
             return self._decide(record)
+        names, digests = parts
         get = record.fields.get
-        key = (record.format, record.component, record.level, record.message, *map(get, names))
+        key = (
+            record.format,
+            record.component,
+            record.level,
+            record.message,
+            *map(get, names),
+            *[test(get(name)) for name, test in digests],
+        )
         try:
             return self._memo[key]
         except KeyError:

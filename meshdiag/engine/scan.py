@@ -91,6 +91,8 @@ class Scanner:
         try:
             with stream.open() as reader:
                 self._scan(stream, reader, found, progress)
+                # of a stream that was sent to this process: its own list of what went wrong
+                found.problems |= frozenset(getattr(reader, "problems", ()))
         except (OSError, EOFError, ValueError) as e:
             found.problems |= {Problem(stream.origin.path, f"cannot be read to its end: {e}", "the part before it was used")}
         return Findings() + found

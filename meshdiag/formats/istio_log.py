@@ -58,6 +58,7 @@ _HEAD = re.compile(
 )
 _WORD = re.compile(r"([A-Za-z][\w-]*)( *\t[\t ]*| +)")
 _CALLER = re.compile(r"([\w./@+-]+\.go:\d+)(?:[\t ]+)")
+_ZTUNNEL = re.compile(r"[a-z_]\w*+::[a-z_]\w*+[\t :{]")  # a Rust module path
 _KEY = r"[A-Za-z_][\w./-]*="
 _LABELS = re.compile(_KEY)
 _LABEL = re.compile(rf"(?:\A| )({_KEY})")
@@ -93,6 +94,8 @@ def parse(text: str) -> Record | None:
     scope, at = _read_scope(text, at, gap)
     if time is None and not tabs and (not scope or scope in _EVERYDAY):
         return None  # "error something": anybody writes that
+    if _ZTUNNEL.match(text, at) if not scope else (scope == "access" and text.startswith("connection ", at)):
+        return None
     fields: dict[str, str] = {}
     if scope:
         fields["scope"] = scope
@@ -168,6 +171,7 @@ def _parse_labels(text: str) -> dict[str, str]:
     return labels
 
 
+_FIRST_TIME = re.compile(rf'"time":"({TIME})"')
 _JSON_OWN = frozenset({"level", "time", "ts", "scope", "caller", "msg"})
 
 
@@ -186,6 +190,8 @@ def _parse_json(text: str) -> Record | None:
         return None
     scope, caller = obj.get("scope"), to_text(obj.get("caller"))
     scope = scope if isinstance(scope, str) and scope != "default" else ""
+    if scope.startswith("envoy "):
+        return None
     message = to_text(obj.get("msg"))
     fields: dict[str, str] = {}
     if message is None:
@@ -199,6 +205,11 @@ def _parse_json(text: str) -> Record | None:
         fields["caller"] = caller
     add_fields(fields, {k: v for k, v in obj.items() if k not in _JSON_OWN})
     time = parse_time(obj.get("time", obj.get("ts")))
+    if time is None and "time" in obj:
+        # A label `time` (a duration): the key is there twice and JSON keeps the last.
+        first = _FIRST_TIME.search(text, 0, 400)
+        time = parse_time(first.group(1)) if first else None
+        add_fields(fields, {"time": obj["time"]})
     return Record(NAME, text, message.rstrip(), time, LEVELS[level], component_of(scope), "json", fields)
 
 

@@ -454,8 +454,9 @@ class TextParser:
     """What is left of the line when it was cut inside value number N; group 1 is the value when it is complete."""
     head: int
     """How many fields stand before the second run of the sender's values."""
-    again: re.Pattern[str] | None
-    """The begin of the second segment, to see whether it could stand elsewhere too."""
+    again: tuple[re.Pattern[str], int] | None
+    """The begin of the first segment behind a sender's value, and the number of that value (from 1), to see whether the
+    segment could stand elsewhere too."""
 
     def parse(self, text: str) -> dict[str, str] | None:
         """See `AccessLogParser.parse`."""
@@ -553,11 +554,12 @@ class TextParser:
             values = {name: value for name, value in values.items() if name in keep}
         elif not clean:
             values = {name: values[name] for name in self.fields[: self.head]}
-        if "response_code" not in values:
+        if "response_code" not in values or not (clean or "response_flags" in values):
             return None
         if self.again is not None:
-            places = self.again.finditer(text)
-            if next(places, None) and next(places, None):
+            pattern, number = self.again
+            # It must be where it was read, and nowhere else: else a path or a later value repeats it.
+            if any(place.start() != match.end(number) for place in pattern.finditer(text)):
                 return Reading({UNPARSED: AMBIGUOUS}, clean)
         return Reading(self._convert(values), clean)
 
@@ -580,9 +582,9 @@ def _server_name_may_lie(text: str, start: int, place: re.Match[str], segment: _
     it, in lower case (`ListenSocketImpl::setRequestedServerName`) and of at most 255 bytes (TLS library).
     """
     assert segment.lead is not None
-    end = place.end(segment.pattern.groupindex["sni"])
+    end = place.start(segment.pattern.groupindex["sni"])  # what follows may be the route's name, blanks and all
     for lead in segment.lead.finditer(text, start, place.start()):
-        span = text[lead.end() : end]
+        span = text[lead.end() : end].rstrip()
         if len(span.encode("utf-8", "replace")) <= 255 and not re.search("[A-Z]", span):
             return True
     return False
@@ -712,8 +714,9 @@ def _sni(piece: _Piece) -> str:
     )
 
 
-def _begin_of_second(pieces: list[_Piece]) -> re.Pattern[str] | None:
-    """The values behind the first run, up to the third: enough to call a text a second head."""
+def _begin_of_second(pieces: list[_Piece]) -> tuple[re.Pattern[str], int] | None:
+    """The values behind the first run, up to the third (enough to call a text a second head), and which value of the
+    format, from 1, they follow."""
     clients = [index for index, piece in enumerate(pieces) if piece.kind is Kind.CLIENT and piece.field]
     for first in clients:
         group: list[_Piece] = []
@@ -724,7 +727,8 @@ def _begin_of_second(pieces: list[_Piece]) -> re.Pattern[str] | None:
             if sum(1 for p in group if p.field) == 3:
                 break
         if any(p.field for p in group):
-            return re.compile("".join(f"(?:{p.plain})" for p in group))
+            number = sum(1 for piece in pieces[: first + 1] if piece.field)
+            return re.compile("".join(f"(?:{p.plain})" for p in group)), number
     return None
 
 

@@ -22,7 +22,7 @@ from meshdiag.model import Problem
 from meshdiag.sources.base import LOG
 from meshdiag.sources.labels import safe_name
 from meshdiag.sources.limits import CHUNK, Budget, Limits
-from meshdiag.sources.session import Key, Session
+from meshdiag.sources.session import Key, Session, weak
 
 REPLAY = 1 << 19
 """Bytes of a member that a cursor remembers, so that looking at its beginning does not use it up."""
@@ -32,8 +32,12 @@ ZSTD_WINDOW = 1 << 27
 """`xz -9` and `zstd --long` fit; a header that asks for more is an attack on memory."""
 
 FIRST_FEED = 4096
-ZSTD_FEED = 2048
-"""Zstandard expands 4 bytes to 128 KiB at most and its binding has no output bound, so input goes in small bites."""
+"""Bytes given first to a decoder of a new member."""
+
+ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+"""Of the magic number of a skippable frame, all but the first byte, which is 0x50 to 0x5f."""
+
+ZSTD_BLOCK = 1 << 17
 
 
 class Layer(io.RawIOBase):
@@ -46,7 +50,7 @@ class Layer(io.RawIOBase):
 
     def __init__(self, session: Session, budget: Budget, where: str) -> None:
         super().__init__()
-        self.session = session
+        self.session = weak(session)
         self.budget = budget
         self.where = where
         self.failed = False
@@ -113,8 +117,7 @@ class Layer(io.RawIOBase):
 class FileLayer(Layer):
     """An open file, or a byte range of it; seeks where it can instead of reading what nobody wants.
 
-    A `borrowed` file is somebody else's (stdin, an open file): it is read without waiting for more than there is,
-    never positioned, never closed.
+    A `borrowed` file is somebody else's (stdin, an open file): never positioned, never closed.
     """
 
     def __init__(
@@ -125,13 +128,14 @@ class FileLayer(Layer):
         where: str,
         size: int | None = None,
         borrowed: bool = False,
+        patient: bool = True,
     ) -> None:
         super().__init__(session, Budget(limits), where)
         self._file = file
         self._left = size
         self._borrowed = borrowed
-        self.patient = not borrowed
-        self._read = getattr(file, "read1", file.read) if borrowed else file.read
+        self.patient = patient
+        self._read = file.read if patient else getattr(file, "read1", file.read)
 
     def _want(self, count: int) -> int:
         return count if self._left is None else min(count, self._left)
@@ -296,33 +300,89 @@ class _Bounded:
 
 
 class _Zstd:
-    """`zstandard`, one frame, fed in bites."""
+    """`zstandard`, one frame, block by block.
+
+    The binding has no bound on output, and 4 bytes can become 128 KiB; one block never becomes more than that.
+    Facts: RFC 8878.
+    """
 
     def __init__(self) -> None:
         self._inner = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(write_size=CHUNK)
-        self._tail = b""
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._inner.eof)
+        self._buffer = b""
+        self._at = 0
+        self._next = self._header
+        self._starved = True
+        self._checksum = 0
+        self._skip = 0
+        self.eof = False
 
     @property
     def unused_data(self) -> bytes:
-        return bytes(self._inner.unused_data) + self._tail
+        return self._buffer[self._at :]
 
     def decompress(self, data: bytes) -> bytes:
-        data = self._tail + data
+        if data:
+            self._buffer, self._at = self._buffer[self._at :] + data, 0
         out: list[bytes] = []
-        size = at = 0
-        while at < len(data) and size < CHUNK and not self.eof:
-            out.append(self._inner.decompress(data[at : at + ZSTD_FEED]))
+        size = 0
+        self._starved = False
+        while size < CHUNK and not self.eof and not self._starved:
+            out.append(self._next())
             size += len(out[-1])
-            at += ZSTD_FEED
-        self._tail = data[at:]
         return b"".join(out)
 
     def hungry(self) -> bool:
-        return not self._tail
+        return self._starved
+
+    def _feed(self, count: int) -> bytes | None:
+        """Decodes `count` bytes, None when they are not there yet."""
+        if len(self._buffer) - self._at < count:
+            self._starved = True
+            return None
+        self._at += count
+        return self._inner.decompress(self._buffer[self._at - count : self._at])
+
+    def _header(self) -> bytes:
+        head = self._buffer[self._at : self._at + 8]
+        if len(head) == 8 and head[1:4] == ZSTD_SKIPPABLE:
+            self._at += 8
+            self._skip, self._next = int.from_bytes(head[4:], "little"), self._pass
+            return b""
+        if len(head) < 5 or head[1:4] == ZSTD_SKIPPABLE:
+            self._starved = True
+            return b""
+        flags = head[4]
+        single = flags >> 5 & 1
+        content_size = (single, 2, 4, 8)[flags >> 6]
+        out = self._feed(5 + (1 - single) + (0, 1, 2, 4)[flags & 3] + content_size)
+        if out is not None:
+            self._checksum, self._next = flags & 4, self._block
+        return out or b""
+
+    def _block(self) -> bytes:
+        head = int.from_bytes(self._buffer[self._at : self._at + 3], "little")
+        size = 1 if head >> 1 & 3 == 1 else head >> 3
+        if size > ZSTD_BLOCK:
+            raise zstandard.ZstdError("a block is larger than any can be")
+        out = self._feed(3 + size) if len(self._buffer) - self._at >= 3 else None
+        if out is None:
+            self._starved = True
+        elif head & 1:
+            self._next, self.eof = self._end, not self._checksum
+        return out or b""
+
+    def _end(self) -> bytes:
+        out = self._feed(4)
+        self.eof = out is not None
+        return out or b""
+
+    def _pass(self) -> bytes:
+        step = min(self._skip, len(self._buffer) - self._at)
+        self._at += step
+        self._skip -= step
+        self.eof = not self._skip
+        self._starved = not self.eof
+        return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +475,7 @@ class InflateLayer(Layer):
         if not head:
             return False
         self._source.unread(head)
-        skippable = self._codec.name == "zstd" and head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5
+        skippable = self._codec.name == "zstd" and head[1:4] == ZSTD_SKIPPABLE and head[0] >> 4 == 5
         if not head.startswith(self._codec.magic[: len(head)]) and not skippable:
             self._stop(f"other bytes follow the {self._codec.name} data after {self._given:,} bytes")
             return False
@@ -576,7 +636,10 @@ class MemberLayer(Layer):
         cursor, self._cursor = self._cursor, None
         if cursor is not None:
             self.failed = cursor.source.failed
-            self.session.park(self._key, cursor)
+            try:
+                self.session.park(self._key, cursor)
+            except ReferenceError:  # nobody can ask for it any more
+                cursor.close()
 
     def close(self) -> None:
         """Gives the cursor back."""
@@ -587,9 +650,9 @@ class MemberLayer(Layer):
 class Reader(io.BufferedReader):
     """What `Stream.open` gives."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, session: Session) -> None:
         super().__init__(layer, CHUNK)
-        self._session = layer.session
+        self._session = session
 
     @property
     def problems(self) -> list[Problem]:

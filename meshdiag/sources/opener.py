@@ -92,8 +92,9 @@ class HandleRoot:
     def layer(self, session: Session, limits: Limits, where: str) -> Layer:
         """Reads on from where the file stands."""
         if isinstance(self.file, str):
-            return FileLayer(Path(self.file).open("rb", buffering=0), session, limits, where)
-        return FileLayer(self.file, session, limits, where, borrowed=True)
+            pipe = Path(self.file).open("rb", buffering=0)  # noqa: SIM115 - the layer closes it
+            return FileLayer(pipe, session, limits, where, patient=False)
+        return FileLayer(self.file, session, limits, where, borrowed=True, patient=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +159,10 @@ class Opener:
     def __call__(self) -> Reader:
         """A buffered reader; empty, with the reason reported, when it cannot be opened."""
         try:
-            return Reader(self.layer())
+            return Reader(self.layer(), self.session)
         except Exception as error:  # OSError of files, anything of a remote file system
             self.session.report(self.where(), f"cannot be opened: {_why(error)}")
-            return Reader(LinesLayer((), self.session, self.limits, self.where()))
+            return Reader(LinesLayer((), self.session, self.limits, self.where()), self.session)
 
     def layer(self) -> Layer:
         """The layers down to the root; raises what opening the root raises."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from meshdiag.model import Problem
 
@@ -34,6 +35,14 @@ class Session:
         self._parked: OrderedDict[Key, Cursor] = OrderedDict()
         self._begun: list[Any] = []
         self._lock = threading.RLock()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes what is parked; streams that are opened later start over."""
+        while self._parked:
+            self._parked.popitem()[1].close()
 
     def report(self, where: str, what: str, hint: str = "") -> None:
         """Tells a problem, once: several passes over an archive meet the same one."""
@@ -95,6 +104,11 @@ class Session:
             cursor = self._parked.pop(key, None)
         if cursor is not None:
             cursor.close()
+
+
+def weak(session: Session) -> Session:
+    """A reference that does not keep the session: it owns the cursors, and closes them when the last stream goes."""
+    return session if isinstance(session, weakref.ProxyTypes) else cast(Session, weakref.proxy(session))
 
 
 def _inside(steps: tuple[Any, ...], outer: tuple[Any, ...], kind: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 from meshdiag.sources import sections, tar
-from meshdiag.sources.layers import CODECS
+from meshdiag.sources.layers import CODECS, ZSTD_SKIPPABLE
 
 HEAD = 8192
 
@@ -58,12 +58,15 @@ def sniff(head: bytes, name: str = "") -> str:
         if head and codec.magic.startswith(head) and suffix(name) in NAMES.get(codec.name, ()):
             return codec.name  # cut within its first bytes
     # A skippable frame in front (pzstd, seekable format): 0x184D2A50 to 0x184D2A5F.
-    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:
+    if head[1:4] == ZSTD_SKIPPABLE and head[0] >> 4 == 5:
         return "zstd"
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") or head[:8] == b"PK\x07\x08PK\x03\x04":
         return "zip"
     if head[257:262] == b"ustar" or (len(head) >= tar.BLOCK and head[0] and tar.header(head[: tar.BLOCK])):
         return "tar"
+    if head and len(head) < tar.BLOCK and _is_archive_name(name) and not head.isspace():
+        # cut within its first bytes
+        return "zip" if b"PK\x03\x04".startswith(head[:4]) else "tar"
     encoding = _encoding(head)
     if encoding == "text":
         if sections.is_dump(head):
@@ -71,6 +74,11 @@ def sniff(head: bytes, name: str = "") -> str:
         if sections.has_previous(head):
             return "previous"
     return encoding
+
+
+def _is_archive_name(name: str) -> bool:
+    base = name.replace("!", "/").rpartition("/")[2].lower()
+    return base.endswith((".zip", ".tar", ".tgz", ".txz", ".tzst", ".tbz2")) or ".tar." in base
 
 
 def _encoding(head: bytes) -> str:
@@ -84,10 +92,10 @@ def _encoding(head: bytes) -> str:
         return "utf-16-be"
     if b"\0" not in head:
         return "text"
-    # UTF-16 without a mark: mostly ASCII, so every other byte is zero and the rest is not.
+    # UTF-16 without a mark: mostly ASCII, so most of every other byte is zero and nearly none of the rest.
     even, odd = head[0::2], head[1::2]
-    if len(head) >= 8 and not even.count(0) and odd.count(0) > 0.7 * len(odd):
+    if len(head) >= 8 and 20 * even.count(0) < len(even) and odd.count(0) > 0.7 * len(odd):
         return "utf-16-le"
-    if len(head) >= 8 and not odd.count(0) and even.count(0) > 0.7 * len(even):
+    if len(head) >= 8 and 20 * odd.count(0) < len(odd) and even.count(0) > 0.7 * len(even):
         return "utf-16-be"
     return "binary"

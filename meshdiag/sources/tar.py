@@ -13,6 +13,7 @@ from meshdiag.sources.layers import Cursor, Member
 from meshdiag.sources.limits import CHUNK
 
 BLOCK = tarfile.BLOCKSIZE
+MAX_PADDING = 1 << 20
 MAX_EXTENDED = 1 << 20
 """A long name or pax record beyond this is no name."""
 
@@ -71,7 +72,10 @@ class TarCursor(Cursor):
             at = self.source.offset
             block = self.source.exactly(BLOCK)
             if block and not block.strip(b"\0") and len(block) == BLOCK:
-                return  # the end is two empty blocks; some writers make one
+                # The end is two empty blocks (some writers make one) and padding; it is read, so that the
+                # checksum of the compression is looked at.
+                self.source.skip(MAX_PADDING)
+                return
             if len(block) < BLOCK:
                 # Without any end mark the archive was cut, even between two members.
                 self._cut(f"truncated tar after {self.source.offset:,} bytes")

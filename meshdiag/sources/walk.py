@@ -10,7 +10,7 @@ from dataclasses import replace
 from meshdiag.sources import layouts, sniff
 from meshdiag.sources.base import STATE, Stream
 from meshdiag.sources.labels import safe_name
-from meshdiag.sources.layers import CODECS, Member
+from meshdiag.sources.layers import CODECS, Layer, Member
 from meshdiag.sources.opener import ARCHIVES, ENCODINGS, FileRoot, Opener, Step
 
 
@@ -23,7 +23,7 @@ def streams(opener: Opener, size: int | None = None, depth: int = 0) -> Iterator
     try:
         layer = opener.layer()
         with layer:
-            head = layer.exactly(sniff.HEAD)
+            head = _beginning(layer, label)
             failed = layer.failed
     except Exception as error:
         opener.session.report(label, f"cannot be opened: {_why(error)}", _hint(error))
@@ -56,6 +56,17 @@ def streams(opener: Opener, size: int | None = None, depth: int = 0) -> Iterator
             yield _plain(opener.then(Step(kind)), None, place)
     else:
         yield _plain(opener, None if failed or (head and not size) else size, place)
+
+
+def _beginning(layer: Layer, label: str) -> bytes:
+    """Enough bytes to know what it is; of a pipe no more than that, for the next line may be long in coming."""
+    head = b""
+    while len(head) < sniff.HEAD and (part := layer.some(sniff.HEAD - len(head))):
+        head += part
+        sure = b"\n" in head and (head[:1] not in b"{=" or len(head) > sniff.HEAD // 16)
+        if not layer.patient and sure and sniff.sniff(head, label) == "text":
+            break
+    return head
 
 
 def _plain(opener: Opener, size: int | None, place: layouts.Place, start: int = 0) -> Stream:

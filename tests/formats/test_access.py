@@ -542,6 +542,13 @@ def test_a_forged_server_name_is_never_believed() -> None:
     assert "upstream_chosen" not in got
 
 
+def test_a_forged_server_name_of_full_length_is_never_believed() -> None:
+    # The route's name may hold a blank, so it may end a forged end of the line.
+    fake = '" "a" "b" "6.6.6.6:666" outbound|666||fake.svc 6.6.6.6:1 6.6.6.6:2 6.6.6.6:3'
+    name = "x" * (255 - len(fake)) + fake
+    assert "upstream_cluster" not in check(write(requested_server_name=name, route_name="my route"))
+
+
 def test_a_whole_line_as_user_agent() -> None:
     got = check(write(user_agent=write(**FAKE)))
     assert got == {UNPARSED: "ambiguous request line"}
@@ -603,6 +610,13 @@ def test_no_forged_value_is_ever_believed_with_a_raw_server_name(forged: dict[st
     for field in PROXYS:
         if field in got:
             assert got[field] == VALUES[field], field
+
+
+def test_a_spoiled_end_does_not_make_a_forged_begin_true() -> None:
+    # The server name's quotes spoil the end, so the line is read from the left as if it were cut off.
+    for path in ('/ HTTP/1.1" 403 ', '/ HTTP/1.1" 403 UAEX ', ' HTTP/1.1" 403 '):
+        got = fields(write(path=path, requested_server_name='a" b'))
+        assert got.get("response_code", "503") == "503"
 
 
 @settings(max_examples=100, deadline=None)

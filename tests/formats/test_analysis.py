@@ -1,6 +1,7 @@
 """Messages of istioctl analyze, 1.4 to 1.31."""
 
 import pytest
+
 from meshdiag.formats import detect
 from meshdiag.formats.analysis import parse
 
@@ -12,12 +13,18 @@ TEXT = 'Referenced host not found: "reviews.default"'
     [
         (f"Error [IST0101] (VirtualService default/reviews) {TEXT}", ("VirtualService", "reviews", "default", "")),
         (f"Error [IST0101] (VirtualService reviews.default) {TEXT}", ("VirtualService", "reviews", "default", "")),
-        (f"Error [IST0101] (VirtualService default/reviews vs.yaml:12) {TEXT}", ("VirtualService", "reviews", "default", "")),
+        (
+            f"Error [IST0101] (VirtualService default/reviews vs.yaml:12) {TEXT}",
+            ("VirtualService", "reviews", "default", ""),
+        ),
         (f"Error [IST0101](VirtualService/default/reviews) {TEXT}", ("VirtualService", "reviews", "default", "")),
         (f"Error [IST0101] [cluster-east] (Namespace default) {TEXT}", ("Namespace", "default", "", "east")),
         (f"Error [IST0101] {TEXT}", ("", "", "", "")),
         (f"\x1b[1;31mError\x1b[0m [IST0101] (Namespace default) {TEXT}", ("Namespace", "default", "", "")),
-        (f"      message: 'Error [IST0101] (VirtualService default/reviews) {TEXT}'", ("VirtualService", "reviews", "default", "")),
+        (
+            f"      message: 'Error [IST0101] (VirtualService default/reviews) {TEXT}'",
+            ("VirtualService", "reviews", "default", ""),
+        ),
         (
             '{"code":"IST0101","level":"Error","message":"Referenced host not found: \\"reviews.default\\"",'
             '"origin":"VirtualService default/reviews","documentationUrl":"https://istio.io"}',
@@ -48,11 +55,15 @@ def test_the_file_of_a_resource() -> None:
 
 
 def test_the_status_of_a_resource() -> None:
-    record = parse('{"documentationUrl":"https://istio.io","level":"WARNING","type":{"code":"IST0104","name":"GatewayPort"}}')
+    record = parse(
+        '{"documentationUrl":"https://istio.io","level":"WARNING","type":{"code":"IST0104","name":"GatewayPort"}}'
+    )
     assert record is not None
     assert (record.fields["code"], record.level) == ("IST0104", "warning")
 
 
-@pytest.mark.parametrize("line", ["Error: Analyzers found issues", "[IST0101] x", '{"code":"IST0101"}', '{"code":5,"level":"x"}', ""])
+@pytest.mark.parametrize(
+    "line", ["Error: Analyzers found issues", "[IST0101] x", '{"code":"IST0101"}', '{"code":5,"level":"x"}', ""]
+)
 def test_others(line: str) -> None:
     assert parse(line) is None

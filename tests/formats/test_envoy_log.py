@@ -1,11 +1,12 @@
 """Envoy's own log in the shapes of Istio 1.0 to 1.31; the lines are of recorded runs of Envoy 1.36 to 1.40."""
 
 import pytest
+
 from meshdiag.formats import UNPARSED, detect
 from meshdiag.formats.envoy_log import is_complete, parse
 from meshdiag.model import Record
 
-MESSAGE = "listener '0.0.0.0_20055' failed to bind or apply socket options: cannot bind '127.0.0.1:20055': Address already in use"
+MESSAGE = "listener '0.0.0.0_20055' failed to bind or apply socket options: cannot bind '127.0.0.1:20055'"
 TIME = "2026-11-22T22:26:28.632718Z"
 PLACE = "source/common/listener_manager/listener_manager_impl.cc:1405"
 
@@ -29,8 +30,8 @@ def read(line: str) -> Record:
         f"[Envoy (Epoch 0)] [2026-11-22 22:26:28.739][19364][error][config] {MESSAGE}",
         f"[2026-11-22 22:26:28.995][19370][error][config] [{PLACE}] {MESSAGE}",
         f"[2026-11-22 22:26:28.995][19370][error][config] {PLACE}] {MESSAGE}",
-        f'{{"time":"{TIME}","level":"error","scope":"envoy config","msg":"{MESSAGE}","caller":"{PLACE}","thread":"19367"}}',
-        f'{{"level":"error","time":"{TIME}","scope":"envoy config","msg":"{MESSAGE}","caller":"{PLACE}","thread":19367}}',
+        f'{{"time":"{TIME}","level":"error","scope":"envoy config","msg":"{MESSAGE}","caller":"{PLACE}","thread":"7"}}',
+        f'{{"level":"error","time":"{TIME}","scope":"envoy config","msg":"{MESSAGE}","caller":"{PLACE}","thread":7}}',
         f'{{"level":"error","time":"{TIME}","scope":"envoy config","msg":"{MESSAGE}"}}',
     ],
 )

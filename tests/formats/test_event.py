@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+
 from meshdiag.formats import detect
 from meshdiag.formats.event import parse
 from meshdiag.model import Record
@@ -41,7 +42,8 @@ def read(line: str) -> Record:
             {"type": "Warning", "reason": "Unhealthy", "object_kind": "pod", "object": "web-1", "count": "3"},
         ),
         (
-            f"10s  Warning  Unhealthy  pod/web-1  spec.containers{{istio-proxy}}  kubelet, node1  {PROBE}  2m  5  web-1.16abcdef01234567",
+            "10s  Warning  Unhealthy  pod/web-1  spec.containers{istio-proxy}  kubelet, node1  "
+            f"{PROBE}  2m  5  web-1.16abcdef01234567",
             {
                 "type": "Warning",
                 "reason": "Unhealthy",
@@ -53,7 +55,8 @@ def read(line: str) -> Record:
             },
         ),
         (
-            f"13m         10m          4         web-8c567f849.159c87245ec30f53   Pod   spec.containers{{app}}   Warning   Unhealthy   kubelet, n1   {PROBE}",
+            "13m   10m   4   web-8c567f849.159c87245ec30f53   Pod   spec.containers{app}   "
+            f"Warning   Unhealthy   kubelet, n1   {PROBE}",
             {
                 "type": "Warning",
                 "reason": "Unhealthy",
@@ -68,7 +71,10 @@ def read(line: str) -> Record:
             f"  Warning  Unhealthy  2m11s (x94307 over 2d4h)  kubelet, gke-mini-dftr  {PROBE}",
             {"type": "Warning", "reason": "Unhealthy", "source": "kubelet, gke-mini-dftr", "count": "94307"},
         ),
-        (f"Warning  Unhealthy  <unknown>   kubelet  {PROBE}", {"type": "Warning", "reason": "Unhealthy", "source": "kubelet"}),
+        (
+            f"Warning  Unhealthy  <unknown>   kubelet  {PROBE}",
+            {"type": "Warning", "reason": "Unhealthy", "source": "kubelet"},
+        ),
     ],
 )
 def test_rows(line: str, expected: dict[str, str]) -> None:
@@ -82,7 +88,12 @@ def test_an_object() -> None:
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": "web-1.16a", "namespace": "prod"},
-        "involvedObject": {"kind": "Pod", "name": "web-1", "namespace": "prod", "fieldPath": "spec.containers{istio-proxy}"},
+        "involvedObject": {
+            "kind": "Pod",
+            "name": "web-1",
+            "namespace": "prod",
+            "fieldPath": "spec.containers{istio-proxy}",
+        },
         "reason": "Unhealthy",
         "message": PROBE,
         "type": "Warning",
@@ -106,7 +117,9 @@ def test_an_object() -> None:
 
 
 def test_an_object_of_events_k8s_io() -> None:
-    record = read('{"reason":"Failed","note":"x","regarding":{"kind":"ReplicaSet","name":"r"},"series":{"count":2},"type":"Normal"}')
+    record = read(
+        '{"reason":"Failed","note":"x","regarding":{"kind":"ReplicaSet","name":"r"},"series":{"count":2},"type":"Normal"}'
+    )
     assert (record.message, record.level) == ("x", "info")
     assert (record.fields["object_kind"], record.fields["count"]) == ("replicaset", "2")
 

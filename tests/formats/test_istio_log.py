@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from meshdiag.formats import UNPARSED
 from meshdiag.formats.istio_log import parse
 from meshdiag.model import Record
@@ -65,7 +66,11 @@ def test_one_message_in_every_encoding(line: str) -> None:
         ),
         # default scope: a label list behind a one-word message is no scope
         (f"{TIME}\tinfo\tready\tid=7", "ready", {"id": "7"}),
-        (f"{TIME}\tinfo\tProxy role\tips=[10.0.0.1] type=sidecar", "Proxy role", {"ips": "[10.0.0.1]", "type": "sidecar"}),
+        (
+            f"{TIME}\tinfo\tProxy role\tips=[10.0.0.1] type=sidecar",
+            "Proxy role",
+            {"ips": "[10.0.0.1]", "type": "sidecar"},
+        ),
         (f"{TIME}\tinfo\tads\tstore.go:12\tpushed", "pushed", {"scope": "ads", "caller": "store.go:12"}),
         (f"{TIME}\twarn\tsecretFetcherLog\tno secret", "no secret", {"scope": "secretFetcherLog"}),
         (f"{TIME}\twarn\tsomenewscope\tno secret", "no secret", {"scope": "somenewscope"}),
@@ -81,7 +86,11 @@ def test_one_message_in_every_encoding(line: str) -> None:
             {"scope": "klog"},
         ),
         # pasted without the time
-        ('error\tmodel\tFailed to fetch public key from "https://x"', 'Failed to fetch public key from "https://x"', {"scope": "model"}),
+        (
+            'error\tmodel\tFailed to fetch public key from "https://x"',
+            'Failed to fetch public key from "https://x"',
+            {"scope": "model"},
+        ),
         ("error    ads    Failed to authenticate", "Failed to authenticate", {"scope": "ads"}),
         # the first character cut off
         (f"{TIME[1:]}     error   Request to probe app failed", "Request to probe app failed", {}),
@@ -135,6 +144,12 @@ def test_a_label_cannot_replace_what_the_format_read() -> None:
     assert record.fields == {"scope": "sds", "a": "1"}
     record = read(f'{{"level":"info","time":"{TIME}","msg":"x","unparsed":"forged"}}')
     assert record.fields == {}
+
+
+def test_a_label_time_beside_the_time_of_the_line() -> None:
+    record = read(f'{{"level":"info","time":"{TIME}","msg":"sync complete","attempt":1,"time":"17.09s"}}')
+    assert record.time == datetime(2025, 2, 5, 9, 29, 16, 132688, tzinfo=UTC)
+    assert record.fields == {"attempt": "1", "time": "17.09s"}
 
 
 def test_json_that_is_cut_off() -> None:

@@ -1,6 +1,7 @@
 """Bare klog lines."""
 
 import pytest
+
 from meshdiag.formats.klog import parse
 
 

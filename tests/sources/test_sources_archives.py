@@ -21,6 +21,11 @@ from hypothesis import strategies as st
 
 from meshdiag.sources import Limits, Stream, open_inputs
 
+
+def unexpected(problem):
+    pytest.fail(str(problem))
+
+
 TEXT = b"2024-01-01T00:00:00.000000Z\tinfo\tline\n" * 5000
 MEMBERS = [("a/one.log", TEXT), ("a/two.log", b""), ("three.log", b"no newline at the end")]
 PACK = {
@@ -188,7 +193,7 @@ def test_what_another_process_meets_waits_in_the_opened_object(write):
 
 def test_opening_while_another_member_is_open(write, make_tar):
     path = write("x.tar.gz", gzip.compress(make_tar([(f"{i}.log", b"%d\n" % i * 500_000) for i in range(4)])))
-    streams = list(open_inputs([path], pytest.fail))
+    streams = list(open_inputs([path], unexpected))
     files = [s.open() for s in streams]
     for i, file in enumerate(files):
         assert file.readline() == b"%d\n" % i
@@ -204,7 +209,7 @@ def test_reading_a_compressed_archive_in_order_decompresses_it_once(write, make_
     layer = FileRoot.layer
     monkeypatch.setattr(FileRoot, "layer", lambda self, *a: opened.append(1) or layer(self, *a))
     path = write("x.tar.gz", gzip.compress(make_tar([(f"{i}.log", TEXT) for i in range(50)])))
-    for stream in open_inputs([path], pytest.fail):
+    for stream in open_inputs([path], unexpected):
         with stream.open() as file:
             assert file.read() == TEXT
     assert len(opened) <= 3  # the look at the file, the look into the gzip, the walk

@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from meshdiag.sources import STATE, open_inputs
 from meshdiag.sources.layouts import LAYOUTS, Place, place
 
+
+def unexpected(problem):
+    pytest.fail(str(problem))
+
+
 POD = "reviews-v2-65c4dc6fdc-xbqhz"
 UID = "0b6c0b6e-4c2e-4b8f-9f5e-3c1f7d0a9a11"
 ID = "a" * 64
@@ -148,7 +153,7 @@ def test_a_bug_report_whole(read, write, make_tar):
     assert [d for _, d in got.streams] == [b"proxy\n", b"istiod\n", b"events\n", b"Warning [IST0101]\n"]
     assert (got.streams[0][0].namespace, got.streams[0][0].pod) == ("prod", POD)
     assert got.problems == []
-    roles = [s.role for s in open_inputs([path], pytest.fail, roles=("state",))]
+    roles = [s.role for s in open_inputs([path], unexpected, roles=("state",))]
     assert roles == [STATE] * 3
 
 

@@ -44,9 +44,10 @@ def test_the_total_adds_up_while_listing():
         assert not file.getvalue()
         bar.expect(1950)
         bar.advance(950)
-        assert "50%" in file.getvalue()
+        assert "1.95k" in file.getvalue()
         bar.expect(None)
         bar.advance(1)
+    assert bar.read == 1001
 
 
 def test_a_closed_stderr_is_no_terminal():

@@ -13,6 +13,10 @@ from hypothesis import strategies as st
 from meshdiag.sources import open_inputs
 
 
+def unexpected(problem):
+    pytest.fail(str(problem))
+
+
 def section(container: str, data: bytes, pod: str = "prod/web-0") -> bytes:
     marks = [f"==== {w} logs for container {container} of pod {pod} ====\n".encode() for w in ("START", "END")]
     return marks[0] + data + marks[1]
@@ -45,7 +49,7 @@ def test_logs_txt_of_a_dump_folder(read, write):
 def test_offsets_are_those_of_the_file(write):
     data = section("a", b"one\n") + section("b", b"two\n")
     path = write("dump/prod/web-0/logs.txt", data)
-    for stream in open_inputs([path], pytest.fail):
+    for stream in open_inputs([path], unexpected):
         with stream.open() as file:
             text = file.read()
         assert data[stream.start : stream.start + len(text)] == text

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from meshdiag import formats
@@ -63,7 +64,7 @@ def diagnose(
     problems: list[Problem] = []
     streams = open_inputs(inputs, problems.append)
     workers = (os.cpu_count() or 1) if jobs == 0 else jobs
-    plain = all(isinstance(i, (str, os.PathLike)) and os.path.isfile(i) for i in inputs)
+    plain = all(isinstance(i, (str, os.PathLike)) and Path(i).is_file() for i in inputs)
     parts = _scan(streams, setup, book, workers, progress, plain, catalogue is not None)
     found = Findings.sum(parts)
     return Diagnosis(found + Findings(problems=frozenset(problems)), book)

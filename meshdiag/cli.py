@@ -83,15 +83,23 @@ def parser() -> argparse.ArgumentParser:
     )
     _path(c.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder, glob, archive, URL, or -"))
     c.add_argument("-o", "--output", choices=OUTPUTS, default="text", help="text (default), json, jsonl or markdown")
-    c.add_argument("--since", metavar="TIME", type=_time, help="only records from here: 2026-11-22T10:00:00Z, 30m, 2h, 1d")
+    c.add_argument(
+        "--since", metavar="TIME", type=_time, help="only records from here: 2026-11-22T10:00:00Z, 30m, 2h, 1d"
+    )
     c.add_argument("--until", metavar="TIME", type=_time, help="only records up to here")
-    c.add_argument("-n", "--namespace", action="append", default=[], metavar="NAME", help="only records of this namespace")
+    c.add_argument(
+        "-n", "--namespace", action="append", default=[], metavar="NAME", help="only records of this namespace"
+    )
     c.add_argument("--pod", action="append", default=[], metavar="NAME", help="only records of this pod")
     c.add_argument("--cause", action="append", default=[], metavar="ID", help="only findings of this cause")
     c.add_argument("--min-severity", choices=[s.value for s in Severity], default="info", help="only findings this bad")
-    c.add_argument("--suppress", action="append", default=[], metavar="CAUSE[=SUBJECT]", help="leave findings out (SUBJECT: glob)")
+    c.add_argument(
+        "--suppress", action="append", default=[], metavar="CAUSE[=SUBJECT]", help="leave findings out (SUBJECT: glob)"
+    )
     _patterns(c)
-    c.add_argument("--access-log-format", metavar="FORMAT", help="the mesh's accessLogFormat string or JSON mapping (or @FILE)")
+    c.add_argument(
+        "--access-log-format", metavar="FORMAT", help="the mesh's accessLogFormat string or JSON mapping (or @FILE)"
+    )
     c.add_argument("-j", "--jobs", type=_jobs, default=1, metavar="N", help="processes (0: one for each CPU)")
     c.add_argument("--no-redact", action="store_true", help="show tokens, cookies and keys")
     c.add_argument("--limit", type=int, default=10, metavar="N", help="failures shown as text (0: all)")
@@ -156,7 +164,9 @@ class _Version(argparse.Action):
 
 
 def _patterns(c: argparse.ArgumentParser) -> None:
-    action = c.add_argument("--patterns", action="append", default=[], metavar="DIR", help="folder of further pattern files")
+    action = c.add_argument(
+        "--patterns", action="append", default=[], metavar="DIR", help="folder of further pattern files"
+    )
     action.complete = "directory"  # type: ignore[attr-defined]  # read by shtab
 
 
@@ -176,7 +186,9 @@ def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: give 2026-11-22T10:00:00Z, or 30m, 2h, 1d ago") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: give 2026-11-22T10:00:00Z, or 30m, 2h, 1d ago"
+        ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -291,7 +303,12 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _explained(result: Explanation) -> bool:
-    return result.kind != "line" or bool(result.pattern) or not result.why_not or result.title.startswith("nothing is wrong")
+    return (
+        result.kind != "line"
+        or bool(result.pattern)
+        or not result.why_not
+        or result.title.startswith("nothing is wrong")
+    )
 
 
 # -- patterns
@@ -320,7 +337,7 @@ def _patterns_show(options: argparse.Namespace) -> int:
     from meshdiag.catalogue import Catalogue
     from meshdiag.explain import explain
 
-    book = Catalogue.load(*options.patterns)
+    book = Catalogue.load(*options.patterns, full=True)
     p = book.by_id.get(options.id)
     if p is None:
         explain(options.id, book)  # says which words are near
@@ -333,7 +350,10 @@ def _patterns_show(options: argparse.Namespace) -> int:
         "examples": [dict(e) for e in p.examples], "near_misses": [dict(e) for e in p.near_misses],
     }  # fmt: skip
     print(f"# {p.file}:{p.line}")
-    print(yaml.safe_dump({k: v for k, v in shown.items() if v not in ("", None, [], {}, 0)}, sort_keys=False, width=120), end="")
+    print(
+        yaml.safe_dump({k: v for k, v in shown.items() if v not in ("", None, [], {}, 0)}, sort_keys=False, width=120),
+        end="",
+    )
     return EXIT_OK
 
 
@@ -341,17 +361,21 @@ def _patterns_test(options: argparse.Namespace) -> int:
     from meshdiag.catalogue import Catalogue
     from meshdiag.catalogue.check import check
 
-    book = Catalogue.load(*options.patterns)
+    book = Catalogue.load(*options.patterns, full=True)
     some = list(book.patterns)
     if options.files:
         wanted = {os.path.realpath(f) for f in options.files}
         some = [p for p in some if p.id in options.files or os.path.realpath(p.file) in wanted]
         if not some:
-            raise MeshdiagError(f"no pattern is in {', '.join(options.files)}: give a pattern file of a loaded pack, or an id")
+            raise MeshdiagError(
+                f"no pattern is in {', '.join(options.files)}: give a pattern file of a loaded pack, or an id"
+            )
     failed = list(check(book, some))
     for f in failed:
         print(f)
-    print(f"{len(some)} patterns, {sum(len(p.examples) + len(p.near_misses) for p in some)} examples, {len(failed)} failed")
+    print(
+        f"{len(some)} patterns, {sum(len(p.examples) + len(p.near_misses) for p in some)} examples, {len(failed)} failed"
+    )
     return EXIT_FAILURES if failed else EXIT_OK
 
 

@@ -139,7 +139,16 @@ def _line(text: str, book: Catalogue, near: int) -> Explanation:
     others = [book.causes[a] for a in pattern.alternatives if a in book.causes and a != cause]
     facts = facts_of(record, captures, subject_of(record, pattern, captures))
     return Explanation(
-        text, "line", entry.title, entry.explanation, (entry, *others), pattern.id, captures, record, (), remedies.of(entry, facts)
+        text,
+        "line",
+        entry.title,
+        entry.explanation,
+        (entry, *others),
+        pattern.id,
+        captures,
+        record,
+        (),
+        remedies.of(entry, facts),
     )
 
 
@@ -165,5 +174,9 @@ def _nearest(record: Record, book: Catalogue) -> list[tuple[str, tuple[str, ...]
 def _unknown(word: str, book: Catalogue) -> str:
     known = [*book.causes, *(t["term"] for t in book.glossary), *book.by_id]
     nearest = difflib.get_close_matches(word, known, 3, 0.6)
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`meshdiag explain UH` explains a flag, or paste a whole line"
+    hint = (
+        f"did you mean {' or '.join(nearest)}?"
+        if nearest
+        else "`meshdiag explain UH` explains a flag, or paste a whole line"
+    )
     return f"nothing is known as {word!r}: {hint}"

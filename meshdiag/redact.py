@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 
+from meshdiag.lazyre import lazy
+
 _NAMES = (
     r"access[_-]?token|refresh[_-]?token|id[_-]?token|token|api[_-]?key|apikey|client[_-]?secret|secret[_-]?key|password"
     r"|passwd|pwd|private[_-]?key|session[_-]?id|sig|signature|x-amz-signature|x-amz-security-token"
 )
 
-_SECRET = re.compile(
+_SECRET = lazy(
     r"(?P<key>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{0,20000}?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z))"
     r"|(?P<jwt>\beyJ[A-Za-z0-9_-]{5,8000}\.[A-Za-z0-9_-]{2,16000}(?:\.[A-Za-z0-9_-]{0,8000})?)"
     r"|(?i:\b(?P<auth>(?:proxy-)?authorization['\"]?\s{0,2}[:=]\s{0,2}['\"]?(?:(?:bearer|basic|digest|negotiate|token)\s{1,4})?))(?P<authvalue>[^\s'\",;}{]{3,8000})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,7 +22,8 @@ ENV = "MESHDIAG_PATTERNS"
 ENTRY_POINT = "meshdiag.patterns"
 """Entry points of this group name a package or a callable that gives a folder."""
 
-_CODE_VERSION = "3"  # raise it when load() makes other values of the same files
+CODE_VERSION = "4"
+"""Raised when load() makes other values of the same files."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,13 @@ class Catalogue:
     digest: str = ""
 
     @classmethod
-    def load(cls, *dirs: str | os.PathLike[str], builtin: bool = True, user: bool = True) -> Catalogue:
+    def load(
+        cls, *dirs: str | os.PathLike[str], builtin: bool = True, user: bool = True, full: bool = False
+    ) -> Catalogue:
         """The built-in pack, then the user's (config folder, $MESHDIAG_PATTERNS, entry points), then `dirs`.
 
-        A later pack overrides an id of an earlier one and may `disable` ids. Validated once: the result is cached by content.
+        A later pack overrides an id of an earlier one and may `disable` ids. Validated once; the result is cached by
+        content, without the examples: `full` reads the files again and keeps them.
         """
         folders = [builtin_dir()] if builtin else []
         if user:
@@ -51,13 +56,15 @@ class Catalogue:
             if not path.is_dir():
                 raise MeshdiagError(f"no folder of patterns at {path}: give a folder that holds *.yaml pattern files")
             folders.append(path)
-        return _load(tuple((d, _contents(d)) for d in folders))
+        return _load(tuple((d, _contents(d)) for d in folders), full)
 
     @classmethod
-    def from_raw(cls, raw: Mapping[str, Any], digest: str = "") -> Catalogue:
+    def from_raw(cls, raw: Mapping[str, Any], digest: str = "", ordered: bool = False) -> Catalogue:
         """From the plain values that `load` and the cache hold."""
         causes = {r["id"]: Cause.from_raw(r) for r in raw["causes"]}
-        patterns = sorted(map(Pattern.from_raw, raw["patterns"]), key=lambda p: p.order)
+        patterns = [Pattern.from_raw(r) for r in raw["patterns"]]
+        if not ordered:
+            patterns.sort(key=lambda p: p.order)
         return cls(causes, tuple(patterns), tuple(raw.get("glossary", ())), digest)
 
     @cached_property
@@ -117,19 +124,32 @@ def user_dirs() -> list[Path]:
 
 
 def _entry_point_dirs() -> list[Path]:
+    """Folders that installed packages offer. Asking costs a tenth of a cold start, so that "none" is remembered."""
+    places = [p for p in sys.path if p.endswith("-packages") and Path(p).is_dir()]
+    state = repr([(p, Path(p).stat().st_mtime_ns) for p in places]).encode()
+    name = f"entrypoints-{hashlib.blake2b(state, digest_size=16).hexdigest()}"
+    if cache.read(name) == b"none":
+        return []
     from importlib import metadata
 
+    points = metadata.entry_points(group=ENTRY_POINT)
+    if not points:
+        cache.write(name, b"none")
     out = []
-    for point in metadata.entry_points(group=ENTRY_POINT):
+    for point in points:
         target = point.load()
         place = target() if callable(target) else Path(next(iter(target.__path__)))
         out.append(Path(place))
     return out
 
 
-def _contents(directory: Path) -> tuple[tuple[str, str], ...]:
-    from meshdiag.catalogue.load import files_of
+def files_of(directory: Path) -> list[Path]:
+    """The YAML files of a pack, sorted; hidden ones are left out."""
+    found = (p for s in ("*.yaml", "*.yml") for p in directory.rglob(s))
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))
 
+
+def _contents(directory: Path) -> tuple[tuple[str, str], ...]:
     out = []
     for path in files_of(directory):
         try:
@@ -140,31 +160,42 @@ def _contents(directory: Path) -> tuple[tuple[str, str], ...]:
 
 
 @lru_cache(maxsize=8)
-def _load(packs: tuple[tuple[Path, tuple[tuple[str, str], ...]], ...]) -> Catalogue:
-    digest = hashlib.blake2b(_CODE_VERSION.encode(), digest_size=16)
+def _load(packs: tuple[tuple[Path, tuple[tuple[str, str], ...]], ...], full: bool) -> Catalogue:
+    digest = hashlib.blake2b(CODE_VERSION.encode(), digest_size=16)
     for directory, contents in packs:
         digest.update(f"\0{directory}\0".encode())
         for name, text in contents:
             digest.update(f"\0{name}\0{text}".encode())
     key = digest.hexdigest()
-    raw = _cached(key)
-    if raw is None:
-        from meshdiag.catalogue.load import load
+    if not full and (known := _cached(key)):
+        return known
+    from meshdiag.catalogue.load import load
 
-        raw = load((d, dict(c)) for d, c in packs)
-        cache.write(f"catalogue-{key}.json", json.dumps(raw, separators=(",", ":")).encode())
-    return Catalogue.from_raw(raw, key)
+    raw = load((d, dict(c)) for d, c in packs)
+    book = Catalogue.from_raw(raw, key)
+    lean = {
+        "causes": raw["causes"],
+        "glossary": raw["glossary"],
+        "patterns": [{k: v for k, v in p.items() if k not in _ONLY_FULL} for p in raw["patterns"]],
+    }
+    # in the order in which they are tried, so that a cold start need not sort them
+    lean["patterns"].sort(key=lambda p: book.by_id[p["id"]].order)
+    cache.write(f"catalogue-{key}.json", json.dumps(lean, separators=(",", ":")).encode())
+    return book
 
 
-def _cached(key: str) -> Mapping[str, Any] | None:
+_ONLY_FULL = frozenset({"examples", "near_misses", "covers"})
+
+
+def _cached(key: str) -> Catalogue | None:
     data = cache.read(f"catalogue-{key}.json")
     if data is None:
         return None
     try:
-        raw = json.loads(data)
-        return raw if Catalogue.from_raw(raw).patterns else None
+        book = Catalogue.from_raw(json.loads(data), key, ordered=True)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # broken or foreign: it is built again
+    return book if book.patterns else None
 
 
 def subset(catalogue: Catalogue, causes: Iterable[str]) -> Catalogue:

@@ -57,7 +57,11 @@ def _access_json(line: str) -> list[tuple[str, str]]:
     if record.format != "access-log" or record.encoding != "text" or "unparsed" in record.fields:
         return []
     derived = {"traffic", "direction", "destination_port", "destination_subset", "destination_host", "sni"}
-    raw = {k: v for k, v in record.fields.items() if k not in derived and k not in ("upstream_chosen", "upstream_connected")}
+    raw = {
+        k: v
+        for k, v in record.fields.items()
+        if k not in derived and k not in ("upstream_chosen", "upstream_connected")
+    }
     numbers = {"response_code", "bytes_received", "bytes_sent", "duration"}
     values = {k: int(v) if k in numbers and v.isdigit() else v for k, v in raw.items()}
     return [("JSON", json.dumps(values, **_JSON))]
@@ -82,7 +86,10 @@ def _written(format: str, example: Mapping[str, Any]) -> Iterator[tuple[str, str
                 severity = "warning"
             where = "external/envoy/source/common/config/grpc_stream.h:191"
             yield "envoy text", f"{TIME}\t{severity}\tenvoy {logger} {where}\t{message}\tthread=15"
-            yield "envoy text, blanks for tabs", f"{TIME}    {severity}    envoy {logger} {where}    {message}    thread=15"
+            yield (
+                "envoy text, blanks for tabs",
+                f"{TIME}    {severity}    envoy {logger} {where}    {message}    thread=15",
+            )
             yield "envoy text up to 1.16", f"{TIME}\t{severity}\tenvoy {logger}\t{message}"
             yield "envoy default", f"[2026-11-22 10:11:12.123][15][{severity}][{logger}] [source/x/y.cc:1] {message}"
             yield "envoy 1.4", f"[Envoy (Epoch 0)] [2026-11-22 10:11:12.123][15][{severity}][{logger}] {message}"
@@ -94,7 +101,12 @@ def _written(format: str, example: Mapping[str, Any]) -> Iterator[tuple[str, str
             target = scope or "xds::client:xds{id=24}"
             yield "ztunnel text", f"{TIME}\t{severity}\t{target}\t{message}\t{fields}"
             yield "ztunnel text, blanks for tabs", f"{TIME}    {severity}    {target}    {message}    {fields}".rstrip()
-            row = {"level": severity, "time": TIME, "scope": f"ztunnel::{target.partition(':xds{')[0]}", "message": message}
+            row = {
+                "level": severity,
+                "time": TIME,
+                "scope": f"ztunnel::{target.partition(':xds{')[0]}",
+                "message": message,
+            }
             yield "ztunnel JSON", json.dumps({**row, **labels}, **_JSON)
         case "klog":
             letter = {"warn": "W", "fatal": "F", "info": "I"}.get(level, "E")

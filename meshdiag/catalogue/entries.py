@@ -135,8 +135,8 @@ class Pattern:
             note=raw.get("note", ""),
             covers=tuple(raw.get("covers", ())),
             prefilter=tuple(raw.get("prefilter") or ()),
-            examples=tuple(raw["examples"]),
-            near_misses=tuple(raw["near_misses"]),
+            examples=tuple(raw.get("examples", ())),
+            near_misses=tuple(raw.get("near_misses", ())),
             file=raw.get("file", ""),
             line=raw.get("line", 0),
         )

@@ -46,12 +46,6 @@ class CatalogueError(MeshdiagError):
 Raw = dict[str, Any]
 
 
-def files_of(directory: Path) -> list[Path]:
-    """The YAML files of a pack, sorted; hidden ones are left out."""
-    found = (p for s in ("*.yaml", "*.yml") for p in directory.rglob(s))
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))
-
-
 def load(packs: Iterable[tuple[Path, Mapping[str, str]]]) -> Raw:
     """Load packs (directory, {relative path: text}); later packs override ids of earlier ones.
 

@@ -14,8 +14,8 @@ from meshdiag import remedies
 from meshdiag.catalogue import Catalogue, Cause
 from meshdiag.diagnosis.correlate import links, state_of
 from meshdiag.diagnosis.findings import Findings, Key, Tally
-from meshdiag.redact import redact
 from meshdiag.model import Confidence, Evidence, Kind, Problem, Remedy, Sample, Severity, State, Subject
+from meshdiag.redact import redact
 
 SCHEMA = "meshdiag/diagnosis/v1"
 
@@ -221,7 +221,8 @@ def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, 
                 explained_by.setdefault(other, set()).add(key)
 
     findings = {
-        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue) for key, tally in seen.tallies.items()
+        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue)
+        for key, tally in seen.tallies.items()
     }
 
     def order(key: Key) -> tuple[Any, ...]:
@@ -244,7 +245,9 @@ def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, 
         replace(
             findings[key],
             rank=rank[key],
-            explains=tuple(sorted(rank[k] for k in explains.get(key, ()) if k in rank and key in explained_by.get(k, ()))),
+            explains=tuple(
+                sorted(rank[k] for k in explains.get(key, ()) if k in rank and key in explained_by.get(k, ()))
+            ),
             explained_by=tuple(sorted(rank[k] for k in explained_by.get(key, ()) if k in rank)),
         )
         for key in ordered
@@ -290,5 +293,3 @@ def _evidence(tally: Tally, state: State, cause: Cause) -> tuple[Evidence, ...]:
         return ()
     milestones = " or ".join(cause.recovered_by)
     return (Evidence(f"it was followed by {milestones} in the same container", supports=False),)
-
-

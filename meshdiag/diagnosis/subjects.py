@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshdiag.catalogue import Pattern
+from meshdiag.lazyre import lazy
 from meshdiag.model import Origin, Record, Subject
 
 _LIMIT = 200
-_TEMPLATE = re.compile(r"\{([\w.-]+)\}")
-_REPLICA = re.compile(r"^(?P<name>.+?)-(?:[a-f0-9]{5,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-[a-z0-9]{5}$")
-_DAEMON = re.compile(r"^(?P<name>.+?)-[bcdfghjklmnpqrstvwxz2456789]{5}$")
-_STATEFUL = re.compile(r"^(?P<name>.+?)-\d{1,4}$")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TEMPLATE = lazy(r"\{([\w.-]+)\}")
+_REPLICA = lazy(r"^(?P<name>.+?)-(?:[a-f0-9]{5,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-[a-z0-9]{5}$")
+_DAEMON = lazy(r"^(?P<name>.+?)-[bcdfghjklmnpqrstvwxz2456789]{5}$")
+_STATEFUL = lazy(r"^(?P<name>.+?)-\d{1,4}$")
+_CONTROL = lazy(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def workload_of(pod: str) -> str:
@@ -60,7 +61,9 @@ def subject_of(record: Record, pattern: Pattern, captures: Mapping[str, str]) ->
     if wanted == "mesh":
         return Subject("mesh")
     if wanted == "control-plane":
-        return Subject("control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod")
+        return Subject(
+            "control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod"
+        )
     if wanted == "workload":
         return _workload(record)
     if record.format == "access-log":
@@ -71,7 +74,9 @@ def subject_of(record: Record, pattern: Pattern, captures: Mapping[str, str]) ->
         return _of_object(record)
     component = record.component or component_of(record.origin) or pattern.component
     if component == "istiod":
-        return Subject("control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod")
+        return Subject(
+            "control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod"
+        )
     if component in ("ztunnel", "istio-cni"):
         return Subject("node", clean(record.origin.namespace), clean(record.origin.pod) or component)
     return _workload(record)
@@ -109,7 +114,9 @@ def _of_access(record: Record) -> Subject:
         return Subject("edge", source=_source(record), destination=clean(f"{host}:{port}" if port else host))
     if direction in ("passthrough", "blackhole") or get("route_name") in ("block_all", "allow_any"):
         # what the application asked for: of a sidecar's own outbound traffic, so the name is its own
-        target = get("requested_server_name") or get("authority") or get("upstream_host") or get("downstream_local_address")
+        target = (
+            get("requested_server_name") or get("authority") or get("upstream_host") or get("downstream_local_address")
+        )
         return Subject("edge", source=_source(record), destination=clean(target or ""))
     own = _workload(record)
     if own.name or direction not in ("inbound", "inbound-passthrough"):

@@ -22,9 +22,7 @@ _COLON = rf"{_Q}\s{{0,2}}:\s{{0,2}}\\{{0,7}}"
 _SEP = r"(?:[\t ]|\\t)"
 _LEVELS = "warn|warning|error|critical|fatal|WARN|ERROR|FATAL|Warning|Error"
 
-_FLAGS = (
-    "UH|UF|UO|NR|URX|NC|DT|DC|LH|UT|LR|UR|UC|DI|FI|RL|UAEX|RLSE|SI|IH|DPE|UPE|UMSDR|OM|DF|DO|UDO|DR|RFCF|NFCF"
-)
+_FLAGS = "UH|UF|UO|NR|URX|NC|DT|DC|LH|UT|LR|UR|UC|DI|FI|RL|UAEX|RLSE|SI|IH|DPE|UPE|UMSDR|OM|DF|DO|UDO|DR|RFCF|NFCF"
 
 # Literals of three or more characters lead every expression: Hyperscan then skips healthy lines at memory speed.
 GENERIC: tuple[str, ...] = (

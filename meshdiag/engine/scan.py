@@ -70,7 +70,7 @@ class Scanner:
         catalogue: Catalogue,
         *,
         access_log: Callable[[str], Record | None] | None = None,
-        filters: Filters = Filters(),  # noqa: B008  frozen
+        filters: Filters = Filters(),
         pure: bool = False,
         on_match: Callable[[Match], None] | None = None,
         block: int = BLOCK,
@@ -94,12 +94,12 @@ class Scanner:
                 # of a stream that was sent to this process: its own list of what went wrong
                 found.problems |= frozenset(getattr(reader, "problems", ()))
         except (OSError, EOFError, ValueError) as e:
-            found.problems |= {Problem(stream.origin.path, f"cannot be read to its end: {e}", "the part before it was used")}
+            found.problems |= {
+                Problem(stream.origin.path, f"cannot be read to its end: {e}", "the part before it was used")
+            }
         return Findings() + found
 
-    def _scan(
-        self, stream: Stream, reader: BinaryIO, found: Findings, progress: Callable[[int], None] | None
-    ) -> None:
+    def _scan(self, stream: Stream, reader: BinaryIO, found: Findings, progress: Callable[[int], None] | None) -> None:
         buffer = self._buffer
         view = memoryview(buffer)
         base, fill, skipping = stream.start, 0, False
@@ -121,7 +121,11 @@ class Scanner:
             keep = end if eof else part.cut(buffer, end)
             if keep == 0 and end + self._block > len(buffer):  # one line fills the buffer
                 found.problems |= {
-                    Problem(stream.origin.path, f"a line longer than {self._block >> 10} KiB was cut", "only its beginning was read")
+                    Problem(
+                        stream.origin.path,
+                        f"a line longer than {self._block >> 10} KiB was cut",
+                        "only its beginning was read",
+                    )
                 }
                 found.lines += 1
                 part.process(buffer, min(end, LINE_LIMIT), base)
@@ -302,7 +306,9 @@ class _Part:
                 record = whole[-1]
                 # the line that closed the record may be its last one, or the first of something new
                 lines = fed[fed.index(record.offset) :] if record.offset in fed else fed
-                inside = position == hit or record.text.count("\n") + 1 >= len(lines) or self._is_partial_before(position)
+                inside = (
+                    position == hit or record.text.count("\n") + 1 >= len(lines) or self._is_partial_before(position)
+                )
                 after = end if inside else position - 1
             position = end + 1
         if record is None:

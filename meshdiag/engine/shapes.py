@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 LIMIT = 240
 
-_VARYING = re.compile(
+_VARYING = lazy(
     r"(?P<uuid>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{14,}\b)"
     r"|(?P<time>\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ+:]*)"
     r"|(?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-fA-F:]{3,}\](?::\d+)?)"

@@ -7,7 +7,6 @@ or another plain beginning, at a line of another pod or container, at Envoy's `t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,13 +16,14 @@ from meshdiag.formats._registry import MULTILINE, detect, is_head
 from meshdiag.formats.envoy_log import NAME as ENVOY
 from meshdiag.formats.envoy_log import is_complete, is_unfinished
 from meshdiag.formats.wrappers import Unwrapped, strip
+from meshdiag.lazyre import lazy
 from meshdiag.model import Origin, Record
 
 MAX_LINES = 200
 MAX_PENDING = 64
 
 # A plain line that certainly is something of its own.
-_PLAIN_HEAD = re.compile(
+_PLAIN_HEAD = lazy(
     # prompts, separators of grep, headers of kubectl's tables
     r"[$%] |[#>] (?:kubectl|istioctl|curl|docker|helm|oc)\b|[\w.@-]{1,64}:[~/][^ ]{0,200}[$#] |--\Z"
     r"|(?:NAME|NAMESPACE|LAST SEEN) {2,}"

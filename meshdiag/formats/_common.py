@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from meshdiag.formats.base import UNPARSED
+from meshdiag.lazyre import lazy
 
 LIMIT = 64 * 1024
 """Characters of a record that a format looks at; the rest of a longer one is cut."""
@@ -104,7 +104,7 @@ def _parse_object(text: str) -> dict[str, Any] | None:
 
 
 _DECODER = json.JSONDecoder(strict=False)
-_KEY = re.compile(r'[{,]\s*"((?:[^"\\]|\\.)*+)"\s*:\s*')
+_KEY = lazy(r'[{,]\s*"((?:[^"\\]|\\.)*+)"\s*:\s*')
 
 
 def _complete_members(text: str) -> dict[str, Any] | None:

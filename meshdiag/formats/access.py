@@ -7,7 +7,6 @@ for how values are written. How a line that the sender of a request may have for
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,6 +23,7 @@ from meshdiag.formats.operators import (
     load_object,
     short_flags,
 )
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "access-log"
@@ -64,9 +64,9 @@ _NEWEST = _PARSERS[0].pattern.fullmatch
 _NAMES = _PARSERS[0].fields
 _NAME_SET = frozenset(_NAMES)
 
-_BEGINS = re.compile(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')
+_BEGINS = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')
 # Without a time it must look like a request and its response, or it is any text that begins with a quote.
-_BEGINS_HEADLESS = re.compile(
+_BEGINS_HEADLESS = lazy(
     r'"(?:[A-Z]{1,20} (?:/|\*|https?://)[^"\r\n]* HTTP/[0-9.]+|- - (?:-|HTTP/[0-9.]+))" (?:[0-9]{1,3}|-) '
 )
 
@@ -162,7 +162,7 @@ def _time(value: str) -> datetime | None:
     return parse_time(float(value) if _SECONDS.fullmatch(value) else value)
 
 
-_SECONDS = re.compile(r"[0-9]{9,11}\.[0-9]{1,9}")
+_SECONDS = lazy(r"[0-9]{9,11}\.[0-9]{1,9}")
 
 
 # --- fields -------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ _UNDERLINED = (
     "upstream_transport_failure_reason",
     "downstream_transport_failure_reason",
 )
-_BLANKS = re.compile(r"\s")
+_BLANKS = lazy(r"\s")
 
 
 def fields_of(raw: dict[str, str]) -> dict[str, str]:
@@ -217,7 +217,7 @@ def _derive(fields: dict[str, str], raw: Container[str]) -> None:
         fields["sni"] = "istio" if _MESH_NAME.fullmatch(name) else "other"
 
 
-_MESH_NAME = re.compile(r"outbound_\.([0-9]+)_\.([^_]*)_\.(.+)")
+_MESH_NAME = lazy(r"outbound_\.([0-9]+)_\.([^_]*)_\.(.+)")
 _SPECIAL = {
     "PassthroughCluster": "passthrough",
     "BlackHoleCluster": "blackhole",
@@ -296,7 +296,7 @@ _FIELD_OF = {
 _ENVOY_ONLY = frozenset(
     spelling[1:] for spellings in _SPELLINGS.values() for spelling in spellings.split() if spelling[0] == "!"
 )
-_SEPARATORS = re.compile(r"[^a-z0-9]+")
+_SEPARATORS = lazy(r"[^a-z0-9]+")
 _MAX_KEYS = 200
 
 
@@ -341,7 +341,7 @@ def _json_values(line: str) -> dict[str, str] | None:
 
 
 _DECODER = json.JSONDecoder()
-_BLANK = re.compile(r"[ \t\r\n]*")
+_BLANK = lazy(r"[ \t\r\n]*")
 
 
 def _cut_object(text: str) -> dict[str, object] | None:

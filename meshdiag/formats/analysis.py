@@ -8,17 +8,16 @@ Error [IST0101] Referenced host not found: "x"                                  
 
 from __future__ import annotations
 
-import re
-
 from meshdiag.formats._common import LIMIT, is_analysis, json_object, names, to_text
 from meshdiag.formats.base import Format
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "analysis"
 FIRST = None  # colour, quotes or a key may stand before the level
 
 _CSI = r"(?:\x1b\[[\d;]{0,16}m)?"
-_TEXT = re.compile(
+_TEXT = lazy(
     r"[\s>*#-]{0,20}(?:\x1b\[[\d;]{0,16}m)?(?:[\"']?[mM]essage[\"']?: {1,4})?[\"']?"
     rf"{_CSI}(?P<level>Error|Warning|Warn|Info){_CSI}:? {{1,4}}\[(?P<code>IST\d{{4}})\]"
     r"(?: \[cluster-(?P<cluster>[^\]\s]{1,253})\])?"

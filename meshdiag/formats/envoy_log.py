@@ -17,6 +17,7 @@ from typing import Any
 
 from meshdiag.formats._common import LEVELS, LIMIT, TIME, json_object, names, parse_time, to_text
 from meshdiag.formats.base import UNPARSED, Format
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "envoy-log"
@@ -37,19 +38,19 @@ LOGGERS = names(
 _ONLY_ENVOY = LOGGERS - {"dns", "wasm", "file", "grpc", "init", "config", "rbac", "main", "client", "filter", "http"}
 
 _FILE = r"[^\s:\[\]]+\.\w{1,4}:\d+"
-_ISTIO = re.compile(
+_ISTIO = lazy(
     rf"(?:({TIME})(?:[\t ]+))?(trace|debug|info|warning|warn|error|critical|off)([\t ]+)envoy ([\w.-]+)"
     rf"(?:[\t ]+({_FILE})(?=[\t ]|$))?([\t ]+|$)"
 )
-_DEFAULT = re.compile(
+_DEFAULT = lazy(
     r"(?:\[Envoy \(Epoch \d+\)\] )?\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?)\]\[(\d+)\]"
     rf"\[(trace|debug|info|warning|warn|error|critical|off)\]\[([\w -]+)\] ?(?:\[?({_FILE})\] ?)?"
 )
-_FILE_FIRST = re.compile(rf"\[({_FILE})\] ")
-_TAGS = re.compile(r'\[Tags: ((?:"[^"]*":"[^"]*",? ?)++)\] ?')
-_TAG = re.compile(r'"([^"]*)":"([^"]*)"')
-_IDS = re.compile(r"\[C(\d+)\](?:\[S(\d+)\])? ?")
-_THREAD = re.compile(r"\s*[\t ]thread=(\d+)\s*\Z")
+_FILE_FIRST = lazy(rf"\[({_FILE})\] ")
+_TAGS = lazy(r'\[Tags: ((?:"[^"]*":"[^"]*",? ?)++)\] ?')
+_TAG = lazy(r'"([^"]*)":"([^"]*)"')
+_IDS = lazy(r"\[C(\d+)\](?:\[S(\d+)\])? ?")
+_THREAD = lazy(r"\s*[\t ]thread=(\d+)\s*\Z")
 _TAG_FIELDS = {"ConnectionId": "connection_id", "StreamId": "stream_id"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from meshdiag.formats._common import LIMIT, is_event, json_object, parse_time, to_text
 from meshdiag.formats.base import Format
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "event"
@@ -20,17 +21,17 @@ _NAMESPACE = r"(?:(?P<namespace>[a-z0-9][a-z0-9-]{0,62})\s+)?"
 _OBJECT = r"(?P<kind>[A-Za-z][\w.]*)/(?P<name>[\w.:-]+)"
 
 # LAST SEEN  TYPE  REASON  OBJECT  [SUBOBJECT  SOURCE]  MESSAGE
-_GET = re.compile(rf"\s*{_NAMESPACE}{_AGE}{_TIMES}\s+{_TYPE}\s+{_REASON}\s+{_OBJECT}\s+")
+_GET = lazy(rf"\s*{_NAMESPACE}{_AGE}{_TIMES}\s+{_TYPE}\s+{_REASON}\s+{_OBJECT}\s+")
 # kubectl up to 1.13: LAST SEEN  FIRST SEEN  COUNT  NAME  KIND  [SUBOBJECT]  TYPE  REASON  SOURCE  MESSAGE
-_OLD = re.compile(
+_OLD = lazy(
     rf"\s*{_NAMESPACE}{_AGE}\s+{_AGE}\s+(?P<count>\d+)\s+(?P<name>[\w.:-]+)\.[0-9a-f]{{8,20}}\s+(?P<kind>[A-Z]\w*)\s+"
     rf"(?:(?P<sub>[\w.]+\{{[^}}\s]*\}})\s+)?{_TYPE}\s+{_REASON}\s+(?P<source>[\w.-]+(?:, [\w.-]+)?)\s+"
 )
 # describe: Type  Reason  Age  From  Message
-_DESCRIBE = re.compile(rf"\s*{_TYPE}\s+{_REASON}\s+{_AGE}{_TIMES}\s+(?P<source>[\w./-]+(?:, [\w.-]+)?)\s+(?=\S)")
-_WIDE_TAIL = re.compile(rf"\s+{_AGE}\s+(?P<count>\d+)\s+[\w.:-]+\.[0-9a-f]{{8,20}}\s*\Z")
-_WIDE_FRONT = re.compile(r"(?:(?P<sub>[\w.]+\{[^}\s]*\})\s+)?(?P<source>[a-z][\w./-]*(?:, [\w.-]+)?)\s{2,}(?=\S)")
-_CONTAINER = re.compile(r"\w+\{([a-z0-9.-]{1,253})\}")
+_DESCRIBE = lazy(rf"\s*{_TYPE}\s+{_REASON}\s+{_AGE}{_TIMES}\s+(?P<source>[\w./-]+(?:, [\w.-]+)?)\s+(?=\S)")
+_WIDE_TAIL = lazy(rf"\s+{_AGE}\s+(?P<count>\d+)\s+[\w.:-]+\.[0-9a-f]{{8,20}}\s*\Z")
+_WIDE_FRONT = lazy(r"(?:(?P<sub>[\w.]+\{[^}\s]*\})\s+)?(?P<source>[a-z][\w./-]*(?:, [\w.-]+)?)\s{2,}(?=\S)")
+_CONTAINER = lazy(r"\w+\{([a-z0-9.-]{1,253})\}")
 _SPAN = 600  # the columns before the message stand in the first characters
 
 

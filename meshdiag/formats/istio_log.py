@@ -13,6 +13,7 @@ import re
 
 from meshdiag.formats._common import LEVELS, LIMIT, TIME, add_fields, json_object, names, parse_time, to_text
 from meshdiag.formats.base import UNPARSED, Format
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "istio-log"
@@ -53,17 +54,15 @@ _EVERYDAY = names(
 )
 """Scope names that messages of the default scope begin with too: not believed where single blanks stand for TABs."""
 
-_HEAD = re.compile(
-    rf"(?:({TIME}|\d{{3}}-\d\d-\d\dT[\d:.]+Z)[\t ]+)?(debug|info|warn|error|fatal)(\t[\t ]*| +\t?[\t ]*)"
-)
-_WORD = re.compile(r"([A-Za-z][\w-]*)( *\t[\t ]*| +)")
-_CALLER = re.compile(r"([\w./@+-]+\.go:\d+)(?:[\t ]+)")
-_ZTUNNEL = re.compile(r"[a-z_]\w*+::[a-z_]\w*+[\t :{]")  # a Rust module path
+_HEAD = lazy(rf"(?:({TIME}|\d{{3}}-\d\d-\d\dT[\d:.]+Z)[\t ]+)?(debug|info|warn|error|fatal)(\t[\t ]*| +\t?[\t ]*)")
+_WORD = lazy(r"([A-Za-z][\w-]*)( *\t[\t ]*| +)")
+_CALLER = lazy(r"([\w./@+-]+\.go:\d+)(?:[\t ]+)")
+_ZTUNNEL = lazy(r"[a-z_]\w*+::[a-z_]\w*+[\t :{]")  # a Rust module path
 _KEY = r"[A-Za-z_][\w./-]*="
-_LABELS = re.compile(_KEY)
-_LABEL = re.compile(rf"(?:\A| )({_KEY})")
-_WIDE_LABELS = re.compile(rf"(?<! ) {{2,}}+(?={_KEY})")
-_PLAIN_LABEL = re.compile(rf"{_KEY}\S+\Z")
+_LABELS = lazy(_KEY)
+_LABEL = lazy(rf"(?:\A| )({_KEY})")
+_WIDE_LABELS = lazy(rf"(?<! ) {{2,}}+(?={_KEY})")
+_PLAIN_LABEL = lazy(rf"{_KEY}\S+\Z")
 _CLIENT_GO = ("k8s.io/client-go@", "pkg/mod/k8s.io/client-go@", "k8s.io/client-go/")
 
 
@@ -171,7 +170,7 @@ def _parse_labels(text: str) -> dict[str, str]:
     return labels
 
 
-_FIRST_TIME = re.compile(rf'"time":"({TIME})"')
+_FIRST_TIME = lazy(rf'"time":"({TIME})"')
 _JSON_OWN = frozenset({"level", "time", "ts", "scope", "caller", "msg"})
 
 

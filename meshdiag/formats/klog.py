@@ -5,20 +5,19 @@ They come from other Kubernetes programs, and from istiod before its own logger 
 
 from __future__ import annotations
 
-import re
-
 from meshdiag.formats._common import LIMIT, add_fields
 from meshdiag.formats.base import Format
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "klog"
 FIRST = "IWEF"
 
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
-_HEAD = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6}\s+(\d+) ([^\s:\]]+:\d+)\] ?")
+_HEAD = lazy(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6}\s+(\d+) ([^\s:\]]+:\d+)\] ?")
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
-_STRUCTURED = re.compile(rf"{_QUOTED}(?= )")
-_PAIR = re.compile(rf" ([A-Za-z_][\w.-]*)=({_QUOTED}|[^\s\"]\S*)")
+_STRUCTURED = lazy(rf"{_QUOTED}(?= )")
+_PAIR = lazy(rf" ([A-Za-z_][\w.-]*)=({_QUOTED}|[^\s\"]\S*)")
 
 
 def parse(text: str) -> Record | None:

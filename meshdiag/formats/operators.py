@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import yaml
 
 from meshdiag.formats.base import UNPARSED
+from meshdiag.lazyre import lazy
 from meshdiag.model import MeshdiagError
 
 AMBIGUOUS = "ambiguous request line"
@@ -158,8 +159,8 @@ _HEADERS: Mapping[str, Mapping[str, tuple[str, Kind]]] = {
     "RESPONSE_TRAILER": _RESPONSE,
 }
 # Other operators whose values the proxy makes itself. Anything else may be a header, metadata or a certificate.
-_TOKENS = re.compile(r"(?:.*_)?ADDRESS(?:_.*)?|HOSTNAME|TRACE_ID|STREAM_ID|ACCESS_LOG_TYPE|UNIQUE_ID|UPSTREAM_PROTOCOL")
-_NUMBERS = re.compile(r"(?:.*_)?(?:DURATION|BYTES(?:_.*)?|COUNT|ATTEMPT_COUNT|CONNECTION_ID|(?:LOCAL|REMOTE)_PORT)")
+_TOKENS = lazy(r"(?:.*_)?ADDRESS(?:_.*)?|HOSTNAME|TRACE_ID|STREAM_ID|ACCESS_LOG_TYPE|UNIQUE_ID|UPSTREAM_PROTOCOL")
+_NUMBERS = lazy(r"(?:.*_)?(?:DURATION|BYTES(?:_.*)?|COUNT|ATTEMPT_COUNT|CONNECTION_ID|(?:LOCAL|REMOTE)_PORT)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class Operator:
 
 
 # The argument ends at the first `)` that ends the operator, so it may hold `%` and `)` (START_TIME, CEL), as in Envoy.
-_OPERATOR = re.compile(r"%([A-Z][A-Z0-9_]*)(?:\((.*?)\))?(?::[0-9]+)?%")
+_OPERATOR = lazy(r"%([A-Z][A-Z0-9_]*)(?:\((.*?)\))?(?::[0-9]+)?%")
 
 
 def _field_of(name: str, argument: str) -> tuple[str, Kind]:
@@ -293,7 +294,7 @@ _SPECIFIERS = {
     "g": r"[0-9]{2}",
 }
 # strftime's own, Envoy's fractions (%f, %3f) and the extensions of absl::FormatTime (%E3S, %E*f, %Ez, %ET).
-_SPECIFIER = re.compile(r"%(?:E(?:[0-9]+|\*)?|O|-|[1-9](?=f))?(.)", re.DOTALL)
+_SPECIFIER = lazy(r"%(?:E(?:[0-9]+|\*)?|O|-|[1-9](?=f))?(.)", re.DOTALL)
 _ISO = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+(?:Z|[+-][0-9:]+)?"
 
 
@@ -377,7 +378,7 @@ def _clock(operator: Operator) -> _Clock:
             raise MeshdiagError(
                 f"access log format: unknown specifier {match[0]!r} in {operator} at position {operator.position + 1}"
             )
-    return _Clock("".join(shape), re.compile("".join(grouped)), tuple(codes))
+    return _Clock("".join(shape), lazy("".join(grouped)), tuple(codes))
 
 
 # --- text --------------------------------------------------------------------------------------------------------
@@ -702,8 +703,8 @@ def _segments(pieces: list[_Piece]) -> tuple[list[_Segment], list[_Run]]:
             source = rf"(?=(?P<whole>{body})\Z)"
             names = [number for number, piece in enumerate(group) if piece.kind is Kind.SNI]
             if names and any(p.field for p in group[: names[0]]):
-                lead = re.compile("".join(f"(?:{p.loose})" for p in group[: names[0]]))
-        segments.append(_Segment(re.compile(source), fields, lead))
+                lead = lazy("".join(f"(?:{p.loose})" for p in group[: names[0]]))
+        segments.append(_Segment(lazy(source), fields, lead))
     made = [_Run(tuple(p.field for p in run if p.field), tuple(p.literal for p in run if not p.field)) for run in runs]
     return segments, made
 
@@ -728,7 +729,7 @@ def _begin_of_second(pieces: list[_Piece]) -> tuple[re.Pattern[str], int] | None
                 break
         if any(p.field for p in group):
             number = sum(1 for piece in pieces[: first + 1] if piece.field)
-            return re.compile("".join(f"(?:{p.plain})" for p in group)), number
+            return lazy("".join(f"(?:{p.plain})" for p in group)), number
     return None
 
 
@@ -766,7 +767,7 @@ def compile_text(format: str) -> TextParser:
     return TextParser(
         format=format,
         fields=tuple(operator.field for operator in operators),
-        pattern=re.compile("".join(f"({p.plain})" if p.field else p.plain for p in pieces)),
+        pattern=lazy("".join(f"({p.plain})" if p.field else p.plain for p in pieces)),
         segments=tuple(segments),
         runs=tuple(runs),
         converters=tuple(converters),
@@ -801,8 +802,8 @@ def _prefix(pieces: list[_Piece]) -> tuple[re.Pattern[str], tuple[re.Pattern[str
             before = pieces[index - 1].literal if index else ""
             behind = pieces[index + 1].literal if index + 1 < len(pieces) else ""
             quoted = before.endswith('"') and behind.startswith('"') and len(behind) > 1
-            partial.append(re.compile(r'([^"]*)" ?|[^"]*' if quoted else r'()(?!)|[^" ]*'))
-    return re.compile(start + whole), tuple(partial)
+            partial.append(lazy(r'([^"]*)" ?|[^"]*' if quoted else r'()(?!)|[^" ]*'))
+    return lazy(start + whole), tuple(partial)
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------
@@ -913,7 +914,7 @@ def compile_json(mapping: Mapping[str, Any]) -> JsonParser:
 
 
 # A bare %OPERATOR% is no YAML: a plain scalar cannot begin with "%".
-_BARE = re.compile(r"([:{,]\s*)(%[A-Z][^\n\"'{}]*?%)(?=\s*(?:[,}\n]|\Z))")
+_BARE = lazy(r"([:{,]\s*)(%[A-Z][^\n\"'{}]*?%)(?=\s*(?:[,}\n]|\Z))")
 
 
 def compile_format(spec: str) -> AccessLogParser:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from meshdiag.formats._common import TIME, is_own_json, json_object, names, parse_time, to_text
+from meshdiag.lazyre import lazy
 
 MAX_NESTED = 4
 MAX_JSON = 1024 * 1024
@@ -38,10 +39,10 @@ class Unwrapped:
     wrappers: tuple[str, ...] = ()
 
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\)|[@-Z\\^_])")
+_ANSI = lazy(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\)|[@-Z\\^_])")
 _LEVEL = r"(?:trace|debug|info|warn|warning|error|fatal|critical|TRACE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL)"
 _NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
-_VALID_NAME = re.compile(rf"{_NAME}\Z")
+_VALID_NAME = lazy(rf"{_NAME}\Z")
 
 # What begins a line of a mesh component for sure: a time and a level, an access log's or Envoy's brackets, klog.
 _HEAD = (
@@ -49,45 +50,41 @@ _HEAD = (
     r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\]\s]{0,12}\](?: \"|\[\d)"
     r"|[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ )"
 )
-_IS_HEAD = re.compile(_HEAD)
-_OWN = re.compile(rf" *{_LEVEL}[\t ]")
-_TIMED = re.compile(rf"({TIME}) ?")
-_CRI = re.compile(r"(stdout|stderr) ([FP])(?::\S{0,40})?(?: |\Z)")
-_LOKI = re.compile(r' *\{((?:[A-Za-z_]\w*="(?:[^"\\]|\\.)*+"(?:, ?)?)*+)\} ?')
-_LOKI_LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*+)"')
-_ISO_SYSLOG = re.compile(r"\S{1,253} [\w./@-]{1,128}\[\d{1,10}\]: ?")
-_BSD_SYSLOG = re.compile(
+_IS_HEAD = lazy(_HEAD)
+_OWN = lazy(rf" *{_LEVEL}[\t ]")
+_TIMED = lazy(rf"({TIME}) ?")
+_CRI = lazy(r"(stdout|stderr) ([FP])(?::\S{0,40})?(?: |\Z)")
+_LOKI = lazy(r' *\{((?:[A-Za-z_]\w*="(?:[^"\\]|\\.)*+"(?:, ?)?)*+)\} ?')
+_LOKI_LABEL = lazy(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*+)"')
+_ISO_SYSLOG = lazy(r"\S{1,253} [\w./@-]{1,128}\[\d{1,10}\]: ?")
+_BSD_SYSLOG = lazy(
     r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (\S{1,253}) [\w./@-]{1,128}(?:\[\d{1,10}\])?: ?"
 )
 # A log viewer's columns: the time and the TABs of the line are gone, its level is a column.
-_VIEWER = re.compile(
+_VIEWER = lazy(
     r"[A-Z][a-z]{2} [ \d]?\d \d\d:\d\d:\d\d(?:\.\d{1,9})? (\S{1,253}) "
     r"(istio-proxy|ingress-sds|discovery|istio-init|install-cni) "
     r"(debug|info|warn|warning|error|fatal|critical) "
 )
-_RFC5424 = re.compile(
-    rf"<\d{{1,3}}>1 ({TIME}|-) \S{{1,253}} \S{{1,48}} \S{{1,128}} \S{{1,32}} (?:-|(?:\[[^\]]*+\])+) ?"
-)
-_KUBECTL = re.compile(rf"\[pod/({_NAME})/({_NAME})\] ?")
-_COMPOSE = re.compile(r"([A-Za-z0-9][\w.-]{0,127})( +)\| ?")
-_NUMBERED = re.compile(r"[\w.-]*[-_]\d{1,4}\Z")
-_PREFIX = re.compile(rf"((?:[\w.*#>()/:-]{{1,253}}[\t ]{{1,16}}){{1,4}}?)(?={_HEAD}|\{{\"(?:level|time|msg)\":)")
-_STERN = re.compile(
+_RFC5424 = lazy(rf"<\d{{1,3}}>1 ({TIME}|-) \S{{1,253}} \S{{1,48}} \S{{1,128}} \S{{1,32}} (?:-|(?:\[[^\]]*+\])+) ?")
+_KUBECTL = lazy(rf"\[pod/({_NAME})/({_NAME})\] ?")
+_COMPOSE = lazy(r"([A-Za-z0-9][\w.-]{0,127})( +)\| ?")
+_NUMBERED = lazy(r"[\w.-]*[-_]\d{1,4}\Z")
+_PREFIX = lazy(rf"((?:[\w.*#>()/:-]{{1,253}}[\t ]{{1,16}}){{1,4}}?)(?={_HEAD}|\{{\"(?:level|time|msg)\":)")
+_STERN = lazy(
     rf"(?:({_NAME}) )?({_NAME}) "
     r"(istio-proxy|istio-init|istio-validation|discovery|install-cni|ztunnel|istio-cni) "
 )
 _COLOUR = r"\x1b\[[\d;]{0,24}m"
-_STERN_COLOUR = re.compile(
-    rf"(?:{_COLOUR}({_NAME}){_COLOUR} )?{_COLOUR}({_NAME}){_COLOUR} {_COLOUR}({_NAME}){_COLOUR} "
-)
-_POD = re.compile(r"[a-z0-9.-]{1,240}-(?:[a-z0-9]{5,10}|\d{1,5})\Z")
-_DECORATION = re.compile(rf"(?:[ \t]+|[ \t>*#`|-]{{1,16}}+)(?={_HEAD})")
-_QUOTED = re.compile(rf"[\"'](?={_HEAD}|{TIME}\\t)")
-_ESCAPED_TABS = re.compile(rf"{TIME}\\t{_LEVEL}\\t")
-_MEMBER = re.compile(
+_STERN_COLOUR = lazy(rf"(?:{_COLOUR}({_NAME}){_COLOUR} )?{_COLOUR}({_NAME}){_COLOUR} {_COLOUR}({_NAME}){_COLOUR} ")
+_POD = lazy(r"[a-z0-9.-]{1,240}-(?:[a-z0-9]{5,10}|\d{1,5})\Z")
+_DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|-]{{1,16}}+)(?={_HEAD})")
+_QUOTED = lazy(rf"[\"'](?={_HEAD}|{TIME}\\t)")
+_ESCAPED_TABS = lazy(rf"{TIME}\\t{_LEVEL}\\t")
+_MEMBER = lazy(
     r'\s{0,64}"(?:textPayload|log|message|msg|line|body|MESSAGE)"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.)*+")\s*+,?\s*+\Z'
 )
-_CSV = re.compile(rf'"({TIME})",\s?"(.*)"\s*\Z', re.DOTALL)
+_CSV = lazy(rf'"({TIME})",\s?"(.*)"\s*\Z', re.DOTALL)
 
 
 def strip(line: str) -> Unwrapped:
@@ -261,7 +258,7 @@ def _member(line: str) -> Unwrapped | None:
 
 # ---------------------------------------------------------------------------------------------- JSON documents
 
-_TEXT_KEYS = re.compile(
+_TEXT_KEYS = lazy(
     r'"(?:log|line|message|MESSAGE|body|Body|textPayload|jsonPayload|_source|_raw|content|resourceLogs|kubernetes)"\s*:'
 )
 _EVIDENCE = names(

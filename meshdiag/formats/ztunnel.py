@@ -17,6 +17,7 @@ from typing import Any
 
 from meshdiag.formats._common import LEVELS, LIMIT, TIME, add_fields, json_object, names, parse_time, to_text
 from meshdiag.formats.base import UNPARSED, Format
+from meshdiag.lazyre import lazy
 from meshdiag.model import Record
 
 NAME = "ztunnel-log"
@@ -41,22 +42,22 @@ _CRATES = ("ztunnel", "hyper", "h2", "rustls", "tower", "tonic", "trust_dns", "h
 _ROOTS = names("admin cert_fetcher config dns drain identity inpod proxy rbac readiness state tls xds workload")
 
 _KEY = r"[A-Za-z_][\w.-]*="
-_NEW = re.compile(
+_NEW = lazy(
     rf"(?:({TIME})[\t ]+)?(?:(trace|debug|info|warn|error)([\t ]+))?"
     r"([a-z_]\w*+(?:::\w++)*+)((?::(?!:)[\w-]++(?:\{[^{}\n]*\})?)*+)([\t ]+|\Z)"
 )
-_OLD = re.compile(rf"({TIME})[\t ]+(TRACE|DEBUG|INFO|WARN|ERROR) +")
-_OLD_SPAN = re.compile(r"([\w-]+\{[^{}\n]*\}):[ ]?")
-_OLD_TARGET = re.compile(r"([a-z_]\w*(?:::\w+)*): ")
-_ACCESS = re.compile(
+_OLD = lazy(rf"({TIME})[\t ]+(TRACE|DEBUG|INFO|WARN|ERROR) +")
+_OLD_SPAN = lazy(r"([\w-]+\{[^{}\n]*\}):[ ]?")
+_OLD_TARGET = lazy(r"([a-z_]\w*(?:::\w+)*): ")
+_ACCESS = lazy(
     rf"(?:({TIME})[\t ]+)?(?:(trace|debug|info|warn|error)[\t ]+)?access[\t ]+"
     r"(connection (?:complete|failed|opened)|[^\t=]{1,100}?)(?:\t[\t ]*| +(?=[a-z]+\.)|\s*\Z)"
 )
-_WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[^\s"])++')
-_PAIR = re.compile(rf"({_KEY})(.*)", re.DOTALL)
-_FIELD = re.compile(rf'({_KEY})("(?:[^"\\]|\\.)*+"|[^\s"]++)(?: |\s*\Z)')
-_WIDE_FIELDS = re.compile(rf"(?<![\t ])(?: {{2,}}|\t)[\t ]*+(?={_KEY})")
-_ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]{1,6})\}|(.))", re.DOTALL)
+_WORD = lazy(r'(?:"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[^\s"])++')
+_PAIR = lazy(rf"({_KEY})(.*)", re.DOTALL)
+_FIELD = lazy(rf'({_KEY})("(?:[^"\\]|\\.)*+"|[^\s"]++)(?: |\s*\Z)')
+_WIDE_FIELDS = lazy(rf"(?<![\t ])(?: {{2,}}|\t)[\t ]*+(?={_KEY})")
+_ESCAPE = lazy(r"\\(?:u\{([0-9a-fA-F]{1,6})\}|(.))", re.DOTALL)
 _PLAIN = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import importlib
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from meshdiag.lazyre import lazy
 from meshdiag.model import MeshdiagError
 from meshdiag.sources import sniff
 from meshdiag.sources.labels import printable
@@ -23,8 +23,8 @@ from meshdiag.sources.session import Session
 Input = Any
 """A path (str or Path: a file, a folder, a glob, `-`, a URL), an open file, or an iterable of lines."""
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+(::[a-zA-Z][a-zA-Z0-9+.-]+)*://")
-_MAGIC = re.compile(r"[*?\[]")
+_URL = lazy(r"[a-zA-Z][a-zA-Z0-9+.-]+(::[a-zA-Z][a-zA-Z0-9+.-]+)*://")
+_MAGIC = lazy(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)

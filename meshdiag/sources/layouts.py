@@ -7,10 +7,10 @@ gets in.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from meshdiag.lazyre import lazy
 from meshdiag.model import Origin
 from meshdiag.sources.base import LOG, STATE
 from meshdiag.sources.sniff import NAMES
@@ -35,18 +35,16 @@ class Place:
 Parts = tuple[str, ...]
 Rule = Callable[[Parts], Place | None]
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")  # RFC 1123: namespaces, containers
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")  # pods
-_UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z|[0-9a-f]{32}\Z")
-_ROTATED = re.compile(r"\d+\.log(\.\d{8}-\d{6})?\Z")
-_CONTAINER_LINK = re.compile(r"([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log\Z")
+_LABEL = lazy(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")  # RFC 1123: namespaces, containers
+_SUBDOMAIN = lazy(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")  # pods
+_UID = lazy(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z|[0-9a-f]{32}\Z")
+_ROTATED = lazy(r"\d+\.log(\.\d{8}-\d{6})?\Z")
+_CONTAINER_LINK = lazy(r"([^_]+)_([^_]+)_(.+)-([0-9a-f]{64})\.log\Z")
 # Kubernetes makes name suffixes from letters and digits that form no words (apimachinery rand.String).
-_GENERATED = re.compile(
-    r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?-(?:[bcdf-hj-np-tv-xz2456789]{4,10}-)[bcdf-hj-np-tv-xz2456789]{5}\Z"
-)
-_DAEMON = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?-(?=[a-z]*\d)[bcdf-hj-np-tv-xz2456789]{5}\Z")
-_PREVIOUS = re.compile(r"[-_.]previous\Z")
-_LOG_SUFFIX = re.compile(r"\.(log|txt|json|jsonl|out)\Z")
+_GENERATED = lazy(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?-(?:[bcdf-hj-np-tv-xz2456789]{4,10}-)[bcdf-hj-np-tv-xz2456789]{5}\Z")
+_DAEMON = lazy(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?-(?=[a-z]*\d)[bcdf-hj-np-tv-xz2456789]{5}\Z")
+_PREVIOUS = lazy(r"[-_.]previous\Z")
+_LOG_SUFFIX = lazy(r"\.(log|txt|json|jsonl|out)\Z")
 
 ISTIO_CONTAINERS = frozenset(
     {"istio-proxy", "discovery", "istio-init", "istio-validation", "install-cni", "istio-operator", "ztunnel"}
@@ -106,7 +104,7 @@ _BUG_REPORT_CLUSTER = {
     "cluster-context",
     "kubectl-version",
 }
-_PAGES = re.compile(
+_PAGES = lazy(
     r"(certs|clusters|config_dump.*|listeners|memory|server_info|stats/prometheus|runtime|netstat"
     r"|workloads|cores/[^/]*|debug/[^/]*|metrics|version)\Z"
 )

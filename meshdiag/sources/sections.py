@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from meshdiag.lazyre import lazy
 from meshdiag.sources.base import LOG, STATE
 from meshdiag.sources.layers import Cursor, Member
 from meshdiag.sources.limits import CHUNK
 
 START = b"==== START logs for container "
-_START = re.compile(rb"==== START logs for container (\S{1,253}) of pod ([^\s/]{1,253})/(\S{1,253}) ====\r?\n?\Z")
+_START = lazy(rb"==== START logs for container (\S{1,253}) of pod ([^\s/]{1,253})/(\S{1,253}) ====\r?\n?\Z")
 _END = "==== END logs for container {} of pod {}/{} ===="
 LONGEST_MARKER = 1024
 
@@ -27,7 +28,7 @@ PREVIOUS_AHEAD = b"========= Previous log present (appended at the end) ========
 PREVIOUS_HERE = b"========= Previous log ========="
 
 _DOCUMENT = b"{"
-_EVENTS = re.compile(rb'\{\s*"kind": "EventList"')
+_EVENTS = lazy(rb'\{\s*"kind": "EventList"')
 
 
 def is_dump(head: bytes) -> bool:

@@ -19,7 +19,9 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def render(e: Explanation, *, width: int = 100, style: Style | None = None, why_not: bool = False, redacted: bool = True) -> str:
+def render(
+    e: Explanation, *, width: int = 100, style: Style | None = None, why_not: bool = False, redacted: bool = True
+) -> str:
     """What it is, its causes, how the line was read, what to do."""
     return "\n".join(_lines(e, width, style or Style(False), why_not, redacted)) + "\n"
 
@@ -30,7 +32,9 @@ def _lines(e: Explanation, width: int, style: Style, why_not: bool, redacted: bo
     def wrap(text: str, indent: str = "") -> Iterator[str]:
         for paragraph in text.split("\n"):
             flat = re.sub(r"\s+", " ", safe(paragraph))
-            yield from textwrap.wrap(flat, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
+            yield from textwrap.wrap(
+                flat, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+            )
 
     tag = f"  {style(e.causes[0].id, e.causes[0].severity.value)}" if e.causes and e.kind in ("line", "cause") else ""
     yield style(safe(e.title), "bold") + tag + (style(f"  ({e.kind})", "dim") if e.kind != "line" else "")

@@ -46,8 +46,9 @@ def _finding(f: Finding, clean: object) -> Iterator[str]:
     yield ""
     span = when(f.first, f.last)
     state = f", {f.state.value}" if f.state is not State.ONGOING else ""
-    yield f"`{f.cause}` · {f.severity.value} · {f.confidence.value}{state} · {code(clean(str(f.subject)))} · {f.count:,} lines" + (
-        f" · {span}" if span else ""
+    yield (
+        f"`{f.cause}` · {f.severity.value} · {f.confidence.value}{state} · {code(clean(str(f.subject)))} · {f.count:,} lines"
+        + (f" · {span}" if span else "")
     )
     yield ""
     yield f.explanation

@@ -48,7 +48,9 @@ class _Page:
             n = len(roots)
             more = len(failures) - n
             yield style(
-                f"{n} root cause{'s' * (n != 1)}" + (f", {more} symptom{'s' * (more != 1)}" if more else ""), "bold", "red"
+                f"{n} root cause{'s' * (n != 1)}" + (f", {more} symptom{'s' * (more != 1)}" if more else ""),
+                "bold",
+                "red",
             )
         elif seen.lines == 0:
             yield style("Nothing was read.", "bold", "yellow")
@@ -72,7 +74,9 @@ class _Page:
         span = when(f.first, f.last)
         count = f"{f.count:,} line{'s' * (f.count != 1)}"
         places = f"in {f.places:,} places" if f.places > 1 else ""
-        yield INDENT + " · ".join(x for x in (style(one_line(self.text(str(f.subject)), self.width - 30), "cyan"), count, places, span) if x)
+        yield INDENT + " · ".join(
+            x for x in (style(one_line(self.text(str(f.subject)), self.width - 30), "cyan"), count, places, span) if x
+        )
         yield from self.wrap(f.explanation, INDENT)
         for e in f.evidence:
             yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)

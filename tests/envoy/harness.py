@@ -64,17 +64,24 @@ JSON_FORMAT = {
 }
 
 CUSTOM_FORMAT = (
-    '%START_TIME% proxy "%REQ(:AUTHORITY)%" "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" code=%RESPONSE_CODE% '
-    "took=%DURATION%ms flags=%RESPONSE_FLAGS_LONG% details=%RESPONSE_CODE_DETAILS% "
+    '[%START_TIME%] proxy "%REQ(:AUTHORITY)%" "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" code=%RESPONSE_CODE% '
+    "took=%DURATION% flags=%RESPONSE_FLAGS_LONG% details=%RESPONSE_CODE_DETAILS% "
     'terminated=%CONNECTION_TERMINATION_DETAILS% transport="%UPSTREAM_TRANSPORT_FAILURE_REASON%" '
     'agent="%REQ(USER-AGENT)%" to=%UPSTREAM_HOST% from=%UPSTREAM_LOCAL_ADDRESS% cluster=%UPSTREAM_CLUSTER_RAW% '
     "listener=%DOWNSTREAM_LOCAL_ADDRESS% sni=%REQUESTED_SERVER_NAME% route=%ROUTE_NAME%\n"
 )
 
+# What a custom format may do besides: begin with a bare time, as lines of other programs do, and put a unit behind a
+# number.
+BARE_FORMAT = CUSTOM_FORMAT.replace("[%START_TIME%]", "%START_TIME%").replace("%DURATION%", "%DURATION%ms")
+
+CUSTOM: Mapping[str, str] = {"custom": CUSTOM_FORMAT, "custom-bare": BARE_FORMAT}
+"""Encodings that meshdiag is told, and their formats."""
+
 ENCODINGS: Mapping[str, Config] = {
     "text": {"text_format_source": {"inline_string": TEXT_FORMAT}},
     "json": {"json_format": JSON_FORMAT},
-    "custom": {"text_format_source": {"inline_string": CUSTOM_FORMAT}},
+    **{name: {"text_format_source": {"inline_string": text}} for name, text in CUSTOM.items()},
 }
 
 
@@ -114,7 +121,7 @@ def cluster(name: str, *ports: int, **more: Any) -> Config:
 
 
 def access_logs(folder: Path, name: str, **filter_: Any) -> list[Config]:
-    """Every line in all three encodings: FOLDER/ENCODING/NAME.log."""
+    """Every line in all encodings: FOLDER/ENCODING/NAME.log."""
     logs = []
     for encoding, log_format in ENCODINGS.items():
         (folder / encoding).mkdir(parents=True, exist_ok=True)
@@ -240,7 +247,7 @@ class Envoy:
     def ready(self) -> Envoy:
         """Waits until Envoy is live, and learns the ports of its listeners."""
         poll(self._is_ready, f"Envoy is not ready, see {self.log}")
-        status = json.loads(self.ask("/listeners?format=json"))["listener_statuses"]
+        status = json.loads(self.ask("/listeners?format=json")).get("listener_statuses", [])
         self.ports = {s["name"]: s["local_address"]["socket_address"]["port_value"] for s in status}
         return self
 

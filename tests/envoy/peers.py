@@ -105,18 +105,23 @@ def echo(connection: socket.socket) -> None:
         connection.sendall(data)
 
 
-def h2_resets(connection: socket.socket) -> None:
-    """HTTP/2: answers every request with RST_STREAM INTERNAL_ERROR."""
-    reader = connection.makefile("rb")
-    reader.read(len(H2_PREFACE))
-    connection.sendall(h2_frame(H2_SETTINGS))
-    while head := reader.read(9):
-        kind, flags, stream = head[3], head[4], int.from_bytes(head[5:9], "big")
-        reader.read(int.from_bytes(head[:3], "big"))
-        if kind == H2_SETTINGS and not flags & H2_ACK:
-            connection.sendall(h2_frame(H2_SETTINGS, H2_ACK))
-        elif kind == H2_HEADERS:
-            connection.sendall(h2_frame(H2_RST_STREAM, 0, stream, struct.pack(">I", 2)))
+def h2_answers(*answers: tuple[int, int, bytes]) -> Handler:
+    """HTTP/2: answers every request with these frames (type, flags, payload)."""
+
+    def handle(connection: socket.socket) -> None:
+        reader = connection.makefile("rb")
+        reader.read(len(H2_PREFACE))
+        connection.sendall(h2_frame(H2_SETTINGS))
+        while head := reader.read(9):
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:9], "big")
+            reader.read(int.from_bytes(head[:3], "big"))
+            if kind == H2_SETTINGS and not flags & H2_ACK:
+                connection.sendall(h2_frame(H2_SETTINGS, H2_ACK))
+            elif kind == H2_HEADERS:
+                for answer, answer_flags, payload in answers:
+                    connection.sendall(h2_frame(answer, answer_flags, stream, payload))
+
+    return handle
 
 
 def over_tls(context: ssl.SSLContext, handler: Handler) -> Handler:
@@ -256,15 +261,11 @@ def grpc(path: str = "/pkg.Service/Call") -> Client:
             ":method": "POST", ":scheme": "http", ":path": path, ":authority": target.authority,
             "content-type": "application/grpc", "te": "trailers", "user-agent": "grpc-go/1.60.0",
         }  # fmt: skip
-        # HPACK without table and without Huffman: 0x00, then name and value with their lengths
-        block = b"".join(
-            b"\0" + bytes([len(k)]) + k.encode() + bytes([len(v)]) + v.encode() for k, v in headers.items()
-        )
         with socket.create_connection((HOST, target.port), PATIENCE) as connection:
             connection.sendall(
                 H2_PREFACE
                 + h2_frame(H2_SETTINGS)
-                + h2_frame(H2_HEADERS, H2_END_HEADERS, 1, block)
+                + h2_frame(H2_HEADERS, H2_END_HEADERS, 1, hpack(headers))
                 + h2_frame(H2_DATA, H2_END_STREAM, 1, bytes(5))
             )
             reader = connection.makefile("rb")
@@ -276,6 +277,8 @@ def grpc(path: str = "/pkg.Service/Call") -> Client:
     return send
 
 
+# --- HTTP/2, as little as is needed ------------------------------------------------------------------------------
+
 H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 H2_DATA, H2_HEADERS, H2_RST_STREAM, H2_SETTINGS = 0, 1, 3, 4
 H2_ACK = H2_END_STREAM = 1
@@ -286,6 +289,28 @@ def h2_frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -
     """An HTTP/2 frame (RFC 9113, section 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
+
+def hpack(headers: Mapping[str, str]) -> bytes:
+    """Short headers, without a table and without Huffman (RFC 7541, section 6.2.2)."""
+    return b"".join(b"\0" + bytes([len(k)]) + k.encode() + bytes([len(v)]) + v.encode() for k, v in headers.items())
+
+
+RESET = (H2_RST_STREAM, 0, struct.pack(">I", 2))
+"""RST_STREAM INTERNAL_ERROR."""
+
+UNAUTHENTICATED = (
+    H2_HEADERS,
+    H2_END_HEADERS | H2_END_STREAM,
+    hpack(
+        {
+            ":status": "200",
+            "content-type": "application/grpc",
+            "grpc-status": "16",
+            "grpc-message": "authentication failure",
+        }
+    ),
+)
+"""What istiod says to a proxy whose token it does not accept."""
 
 # --- certificates and tokens -------------------------------------------------------------------------------------
 

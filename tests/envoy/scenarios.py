@@ -70,7 +70,8 @@ def surroundings(folder: Path, listeners: Callable[[], Mapping[str, int]]) -> It
             "ssh": serve(peers.ssh),
             "bad-request": serve(peers.bad_request),
             "echo": serve(peers.echo),
-            "h2-resets": serve(peers.h2_resets),
+            "h2-resets": serve(peers.h2_answers(peers.RESET)),
+            "h2-unauthenticated": serve(peers.h2_answers(peers.UNAUTHENTICATED)),
             "refuses": hold(peers.refusing()),
             "silent": hold(*peers.unanswering()),
             "tls": tls(good),
@@ -224,24 +225,10 @@ def strict(name: str, cause: str, send: Client, **match: Any) -> Scenario:
     """A listener that has only a chain for mutual TLS, as Istio's inbound listener with PeerAuthentication STRICT."""
 
     def build(around: Surroundings) -> tuple[Config, list[Config]]:
-        identity = around.mesh.issue(SPIFFE)
-        context = typed(
-            "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            common_tls_context={
-                "tls_certificates": [
-                    {
-                        "certificate_chain": {"inline_string": identity.certificate},
-                        "private_key": {"inline_string": identity.key},
-                    }
-                ],
-                "validation_context": {"trusted_ca": {"inline_string": around.mesh.root}},
-            },
-            require_client_certificate=True,
-        )
         chain = {
             "filter_chain_match": {"transport_protocol": "tls", **match},
             "filters": [tcp_proxy(access_logs(around.logs, name), "inbound|9080||")],
-            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+            "transport_socket": downstream_tls(around, around.mesh.issue(SPIFFE)),
         }
         inspector = extension(
             "envoy.filters.listener.tls_inspector", "extensions.filters.listener.tls_inspector.v3.TlsInspector"
@@ -258,11 +245,14 @@ RETRIES = {
         "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
         "num_retries": 2,
         "retry_host_predicate": [
-            extension("envoy.retry_host_predicates.previous_hosts", "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
+            extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
         ],
         "host_selection_retry_max_attempts": "5",
     }
-}  # fmt: skip
+}
 """Istio's default for outbound routes."""
 
 HTTP2 = {
@@ -295,6 +285,11 @@ BUCKET = {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "3600s"}
 ALWAYS = {"numerator": 100, "denominator": "HUNDRED"}
 
 
+def lua(code: str) -> Config:
+    """The Lua filter of an EnvoyFilter."""
+    return http_filter("lua", "Lua", default_source_code={"inline_string": code})
+
+
 def upstream_tls(around: Surroundings) -> Config:
     """TLS to the upstream as ISTIO_MUTUAL has it, but without a client certificate."""
     return extension(
@@ -307,6 +302,23 @@ def upstream_tls(around: Surroundings) -> Config:
                 "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": SPIFFE}}],
             }
         },
+    )
+
+
+def downstream_tls(around: Surroundings, identity: peers.Identity) -> Config:
+    """TLS from the client, mutual."""
+    own = {
+        "certificate_chain": {"inline_string": identity.certificate},
+        "private_key": {"inline_string": identity.key},
+    }
+    return extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context={
+            "tls_certificates": [own],
+            "validation_context": {"trusted_ca": {"inline_string": around.mesh.root}},
+        },
+        require_client_certificate=True,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,14 @@ from meshdiag.formats.operators import compile_format
 from meshdiag.model import Match, MeshdiagError, Problem, Record
 from meshdiag.sources import Progress, Stream, open_inputs, split
 
-RANGE = 64 << 20
-"""Bytes of a plain file from which several processes share it."""
+RANGE = 16 << 20
+"""Bytes of a plain file that are worth a process's turn."""
+
+AUTO_JOBS = 4
+"""Processes at most when their number is left to us."""
+
+AUTO_BYTES = 128 << 20
+"""Bytes of plain files from which several processes are worth their start."""
 
 
 def diagnose(
@@ -32,7 +38,7 @@ def diagnose(
     namespaces: Iterable[str] = (),
     pods: Iterable[str] = (),
     access_log_format: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     catalogue: Catalogue | None = None,
     pure: bool = False,
     progress: bool = False,
@@ -44,7 +50,7 @@ def diagnose(
     since, until       only records in this time (a naive time is UTC); records without a time go with their neighbours
     namespaces, pods   only records of these
     access_log_format  an Envoy access log format string or JSON mapping, besides Istio's defaults
-    jobs               processes; 0 means one for each CPU; the result is the same
+    jobs               processes; 0 means one for each CPU; None as many as are worth it; the result is the same
     catalogue          a loaded catalogue, instead of the built-in one with `patterns`
     pure               do without Hyperscan (slower, same result)
     progress           show a progress bar on stderr when it is a terminal and the input is long
@@ -63,8 +69,8 @@ def diagnose(
     )
     problems: list[Problem] = []
     streams = open_inputs(inputs, problems.append)
-    workers = (os.cpu_count() or 1) if jobs == 0 else jobs
     plain = all(isinstance(i, (str, os.PathLike)) and Path(i).is_file() for i in inputs)
+    workers = _workers(jobs, inputs if plain else ())
     parts = _scan(streams, setup, book, workers, progress, plain, catalogue is not None)
     found = Findings.sum(parts)
     return Diagnosis(found + Findings(problems=frozenset(problems)), book)
@@ -112,6 +118,17 @@ class Setup:
         )
 
 
+def _workers(jobs: int | None, files: Sequence[Any]) -> int:
+    """How many processes; left to us, several only for plain files that are long enough to pay for their start."""
+    if jobs is not None and jobs > 0:
+        return jobs
+    cpus = os.cpu_count() or 1
+    if jobs == 0:
+        return cpus
+    long = sum(Path(f).stat().st_size for f in files) >= AUTO_BYTES
+    return min(cpus, AUTO_JOBS) if long else 1
+
+
 def _scan(
     streams: Iterator[Stream],
     setup: Setup,
@@ -130,6 +147,9 @@ def _scan(
             for stream in known:
                 yield scanner.scan(stream, bar.advance)
         return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     scanner = setup.scanner(catalogue)
     here = Findings()
 
@@ -141,8 +161,16 @@ def _scan(
             else:  # standard input, an open file: gone when the next stream is asked for
                 here = here + scanner.scan(stream)
 
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(setup,)) as pool:
-        yield from pool.map(_work, tasks())
+    global _worker
+    # a forked worker has the scanner already; elsewhere it makes its own
+    forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform == "linux"
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    _worker = scanner
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(None if forks else setup,)) as pool:
+            yield from pool.map(_work, tasks())
+    finally:
+        _worker = None
     yield here
 
 
@@ -159,15 +187,16 @@ def _sendable(stream: Stream) -> bool:
 def _ranges(stream: Stream, workers: int) -> list[Stream]:
     if not stream.splittable or (stream.size or 0) < 2 * RANGE:
         return [stream]
-    return split(stream, min(4 * workers, (stream.size or 0) // RANGE), formats.begins_record)
+    return split(stream, min(8 * workers, (stream.size or 0) // RANGE), formats.begins_record)
 
 
 _worker: Scanner | None = None
 
 
-def _start(setup: Setup) -> None:
+def _start(setup: Setup | None) -> None:
     global _worker
-    _worker = setup.scanner()
+    if setup is not None:
+        _worker = setup.scanner()
 
 
 def _work(stream: Stream) -> Findings:

@@ -100,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--access-log-format", metavar="FORMAT", help="the mesh's accessLogFormat string or JSON mapping (or @FILE)"
     )
-    c.add_argument("-j", "--jobs", type=_jobs, default=1, metavar="N", help="processes (0: one for each CPU)")
+    c.add_argument(
+        "-j", "--jobs", type=_jobs, metavar="N", help="processes (0: one for each CPU; default: as many as pay)"
+    )
     c.add_argument("--no-redact", action="store_true", help="show tokens, cookies and keys")
     c.add_argument("--limit", type=int, default=10, metavar="N", help="failures shown as text (0: all)")
     c.add_argument("-v", "--verbose", action="store_true", help="all samples, remedies, shapes")

@@ -57,12 +57,13 @@ def links(keys: Sequence[Key], tallies: Mapping[Key, Tally], catalogue: Catalogu
         cause = catalogue.causes.get(key[0])
         for e in cause.explains if cause else ():
             for other in by_cause.get(e.cause, ()):
-                if _in_scope(e.scope, key, other, tallies):
+                if in_scope(e.scope, key, other, tallies):
                     out.setdefault(key, set()).add(other)
     return out
 
 
-def _in_scope(scope: str, a: Key, b: Key, tallies: Mapping[Key, Tally]) -> bool:
+def in_scope(scope: str, a: Key, b: Key, tallies: Mapping[Key, Tally]) -> bool:
+    """Whether two findings are near enough for one to explain the other."""
     if scope == "same-mesh":
         return True
     if scope == "same-pod":

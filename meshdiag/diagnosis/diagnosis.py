@@ -12,7 +12,7 @@ from typing import Any
 
 from meshdiag import remedies
 from meshdiag.catalogue import Catalogue, Cause
-from meshdiag.diagnosis.correlate import links, state_of
+from meshdiag.diagnosis.correlate import in_scope, links, state_of
 from meshdiag.diagnosis.findings import Findings, Key, Tally
 from meshdiag.model import Confidence, Evidence, Kind, Problem, Remedy, Sample, Severity, State, Subject
 from meshdiag.redact import redact
@@ -212,18 +212,19 @@ def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, 
         if (c := catalogue.causes[key[0]])
     }
     failing = [k for k in seen.tallies if _kind(catalogue.causes[k[0]], states[k]) is Kind.FAILURE]
+    findings = {
+        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue)
+        for key, tally in seen.tallies.items()
+    }
     explains = links(sorted(failing), seen.tallies, catalogue)
+    for key, others in settled(failing, findings, seen.tallies).items():
+        explains.setdefault(key, set()).update(others - {k for k in others if key in explains.get(k, ())})
     explained_by: dict[Key, set[Key]] = {}
     for key, others in explains.items():
         for other in others - {key}:
             # what is over does not explain what goes on
             if states[key] is State.ONGOING or states[other] is not State.ONGOING:
                 explained_by.setdefault(other, set()).add(key)
-
-    findings = {
-        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue)
-        for key, tally in seen.tallies.items()
-    }
 
     def order(key: Key) -> tuple[Any, ...]:
         f = findings[key]
@@ -252,6 +253,24 @@ def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, 
         )
         for key in ordered
     )
+
+
+def settled(
+    failing: Iterable[Key], findings: Mapping[Key, Finding], tallies: Mapping[Key, Tally]
+) -> dict[Key, set[Key]]:
+    """Findings that are only possible, by the surer finding nearby that is one of their alternatives: it settles the doubt."""
+    out: dict[Key, set[Key]] = {}
+    for key in failing:
+        if findings[key].confidence is not Confidence.POSSIBLE:
+            continue
+        for other in failing:
+            if (
+                other[0] in findings[key].alternatives
+                and findings[other].confidence is not Confidence.POSSIBLE
+                and in_scope("same-destination", other, key, tallies)
+            ):
+                out.setdefault(other, set()).add(key)
+    return out
 
 
 def _kind(cause: Cause, state: State) -> Kind:

@@ -143,6 +143,10 @@ class Scanner:
 
     # -- one record
 
+    def strip(self, line: str) -> formats.Unwrapped:
+        """The line without its wrappers; a format of the user's may begin like one."""
+        return formats.strip(line, self.access_log)
+
     def parse(self, text: str) -> Record:
         """The record of a text, by the user's access log format first."""
         if self.access_log is not None and (record := self.access_log(text)) is not None:
@@ -227,7 +231,7 @@ class _Part:
             if start <= 0 or stop - start > LINE_LIMIT:
                 break
             start = buffer.rfind(b"\n", 0, start - 1) + 1
-            text = formats.strip(_decode(buffer, start, stop)).text
+            text = self.scanner.strip(_decode(buffer, start, stop)).text
             if formats.is_head(text):
                 return start or stop
         return stop
@@ -265,7 +269,7 @@ class _Part:
     def _examine(self, start: int) -> int:
         stop = self._line_end(start)
         if stop > start:
-            line = formats.strip(_decode(self.block, start, stop))
+            line = self.scanner.strip(_decode(self.block, start, stop))
             record = self.scanner.parse(line.text)
             examined = self.found.examined
             name = record.format if record.encoding == "text" else f"{record.format} ({record.encoding})"
@@ -276,7 +280,7 @@ class _Part:
 
     def _candidate(self, start: int, stop: int) -> int:
         """Take the record at a hit line; returns the offset behind what was taken."""
-        line = formats.strip(_decode(self.block, start, stop))
+        line = self.scanner.strip(_decode(self.block, start, stop))
         record = self.scanner.parse(line.text)
         begin = start
         if line.partial or (line.wrappers and self._is_partial_before(start)):
@@ -319,7 +323,7 @@ class _Part:
         failed = self._take(self._finished(record))
         if not failed and record.offset < hit:
             # a hit line below a record that says nothing failed, such as a pasted answer: on its own
-            line = formats.strip(_decode(self.block, hit, stop))
+            line = self.scanner.strip(_decode(self.block, hit, stop))
             self._take(self._placed(Record("text", line.text, message=line.text), line, hit))
         self.floor = max(self.floor, stop)
         return max(after, stop)
@@ -337,7 +341,7 @@ class _Part:
             if position <= self.floor or start - position > LINE_LIMIT:
                 break
             before = self.block.rfind(b"\n", 0, position - 1) + 1
-            text = formats.strip(_decode(self.block, before, position - 1)).text
+            text = self.scanner.strip(_decode(self.block, before, position - 1)).text
             record = self.scanner.parse(text)
             if record.format != "text":
                 return before if record.format in formats.MULTILINE else brace
@@ -352,7 +356,7 @@ class _Part:
         if start == 0:
             return False
         before = self.block.rfind(b"\n", 0, start - 1) + 1
-        return bool(formats.strip(_decode(self.block, before, start - 1)).partial)
+        return bool(self.scanner.strip(_decode(self.block, before, start - 1)).partial)
 
     def _finished(self, record: Record) -> Record:
         """An assembled record with its offset in the file and the component that only its origin knows."""

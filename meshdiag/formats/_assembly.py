@@ -105,7 +105,7 @@ class Assembler:
 
     def feed(self, line: str, offset: int = 0) -> list[Record]:
         """Takes a line (with or without its end of line) that stands at `offset`; gives what is complete."""
-        found = strip(line)
+        found = strip(line, self._access_log)
         out: list[Record] = []
         if found.partial or self._partial:
             joined = self._join(found, offset, out)

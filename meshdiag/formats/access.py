@@ -58,10 +58,9 @@ TEXT_FORMATS: dict[str, str] = {
 """Istio version to its default format, newest first. 1.8 and older go on under newer control planes."""
 
 # 1.9 and 1.23 write the same line, but for the ";" that _cluster_fields strips: one parser does for both.
-_PARSERS: tuple[TextParser, ...] = tuple(compile_text(f) for v, f in TEXT_FORMATS.items() if v != "1.9 to 1.22")
-_HEADLESS: tuple[TextParser, ...] = tuple(compile_text(p.format.removeprefix(_START)) for p in _PARSERS)
-_NEWEST = _PARSERS[0].pattern.fullmatch
-_NAMES = _PARSERS[0].fields
+_PARSER = compile_text(TEXT_FORMATS["1.23 and later"])
+_NEWEST = _PARSER.pattern.fullmatch
+_NAMES = _PARSER.fields
 _NAME_SET = frozenset(_NAMES)
 
 _BEGINS = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')
@@ -87,6 +86,15 @@ def parse(text: str) -> Record | None:
     return _parse_other(text)
 
 
+@lru_cache(maxsize=2)
+def _parsers(headless: bool) -> tuple[TextParser, ...]:
+    """One for each text format, newest first; made when a line is not of the newest."""
+    named = [f for v, f in TEXT_FORMATS.items() if v not in ("1.23 and later", "1.9 to 1.22")]
+    if headless:
+        return tuple(compile_text(f.removeprefix(_START)) for f in (_PARSER.format, *named))
+    return (_PARSER, *map(compile_text, named))
+
+
 def _parse_other(text: str) -> Record | None:
     line = text.partition("\n")[0].strip(" \t\r#") if text[:1] in FIRST else ""
     if line.startswith("{"):
@@ -95,9 +103,9 @@ def _parse_other(text: str) -> Record | None:
     if line.startswith("["):
         if not _BEGINS.match(line):
             return None
-        return _record(text, _text_values(line, _PARSERS), "text")
+        return _record(text, _text_values(line, _parsers(headless=False)), "text")
     if line.startswith('"') and _BEGINS_HEADLESS.match(line):
-        return _record(text, _text_values(line, _HEADLESS), "text")
+        return _record(text, _text_values(line, _parsers(headless=True)), "text")
     return None
 
 

@@ -25,7 +25,6 @@ from enum import Enum, auto
 from itertools import pairwise
 from typing import Any, Protocol
 
-import yaml
 
 from meshdiag.formats.base import UNPARSED
 from meshdiag.lazyre import lazy
@@ -605,8 +604,9 @@ def _excluded(tokens: list[str | Operator]) -> tuple[list[int], list[str]]:
             inner = 0 < index < len(tokens) - 1
             for number, part in enumerate(parts):
                 # A text behind the last quote and before the stretch's first value separates nothing.
+                # Nor does a letter: in `took=%DURATION%ms details=…` it is the blank that parts the values.
                 if part and inner and number == 0:
-                    separators[stretch] = separators.get(stretch, "") + part[0]
+                    separators[stretch] = separators.get(stretch, "") + next((c for c in part if not c.isalnum()), "")
                 if number < len(parts) - 1:
                     stretch += 1
     return member, [quote + separators.get(stretch, "") for stretch in member]
@@ -922,6 +922,8 @@ def compile_format(spec: str) -> AccessLogParser:
 
     Raises MeshdiagError that says what is wrong and where.
     """
+    import yaml
+
     if not spec.lstrip().startswith("{"):
         return compile_text(spec)
     try:

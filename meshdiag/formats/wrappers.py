@@ -87,25 +87,26 @@ _MEMBER = lazy(
 _CSV = lazy(rf'"({TIME})",\s?"(.*)"\s*\Z', re.DOTALL)
 
 
-def strip(line: str) -> Unwrapped:
+def strip(line: str, known: Callable[[str], object] | None = None) -> Unwrapped:
     """The line without wrappers, terminal colours and its end of line, and what the wrappers said.
 
     A line that is a record of a mesh component is never taken apart, also when it looks like a wrapper: Istio's own
-    `time level` with blanks, Istio's and ztunnel's JSON, a JSON access log.
+    `time level` with blanks, Istio's and ztunnel's JSON, a JSON access log. `known` says the same of a text (by anything
+    but None): a format of the user's may begin like a wrapper.
     """
     if line.startswith("\ufeff"):
         line = line[1:]
     found = _coloured(line) if line.startswith("\x1b") else None
     if found is None:
         line = _plain(line)
-        found = unwrap(line)
+        found = None if known is not None and known(line) is not None else unwrap(line)
     if found is None:
         return Unwrapped(line)
     for _ in range(MAX_NESTED - 1):
         text = _plain(found.text)  # colours may be escaped in JSON
         if text != found.text:
             found = replace(found, text=text)
-        inner = None if found.partial else unwrap(text)
+        inner = None if found.partial or (known is not None and known(text) is not None) else unwrap(text)
         if inner is None:
             break
         found = Unwrapped(

@@ -200,7 +200,7 @@ def envoy_binary() -> Path:
 
 @dataclass
 class Envoy:
-    """An Envoy process; its own log goes to FOLDER/envoy.log. A context manager that is left when the process is."""
+    """An Envoy process, running within the `with` block; its own log goes to FOLDER/envoy.log."""
 
     config: Config
     folder: Path

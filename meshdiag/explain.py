@@ -91,7 +91,7 @@ def _fold(text: str) -> str:
 
 def _term(word: str, book: Catalogue) -> Explanation | None:
     wanted = _fold(word)
-    found = [t for t in book.glossary if wanted in (_fold(t["term"]), _fold(t.get("name", "")))]
+    found = [t for t in book.glossary if wanted in (_fold(t["term"]), name := _fold(t.get("name", "")), name[6:])]
     # upstream_reset_before_response_started{connection_termination}: the part in braces says why
     if not found and (m := re.fullmatch(r"([\w.]+)[{\[(](.*)[}\])]", word)):
         stem, inner = _fold(m[1]), _fold(re.split(r"[,|]", m[2])[0])

@@ -35,6 +35,8 @@ def fill(text: str, facts: Mapping[str, str]) -> str:
     """The text with its placeholders filled in, or made `<placeholder>` where no valid value is known."""
 
     def value(m: re.Match[str]) -> str:
+        if m[1] == "subset" and "subset" not in facts and "port" in facts:
+            return ""  # the cluster is known and has none: outbound|9080||reviews…
         known = facts.get(m[1]) or DEFAULTS.get(m[1], "")
         return shlex.quote(known) if valid(m[1], known) else f"<{m[1].replace('_', '-')}>"
 

@@ -14,6 +14,7 @@ from meshdiag.views.safe import one_line, safe
 from meshdiag.views.style import Style
 
 INDENT = "   "
+STEPS = 4
 
 
 def render(
@@ -70,14 +71,21 @@ class _Page:
         style = self.style
         mark = style(f"{f.rank}.", "bold")
         tags = [f.severity.value, f.confidence.value, *([f.state.value] if f.state is not State.ONGOING else [])]
-        yield f"{mark} {style(safe(f.title), 'bold')}  {style(f.cause, f.severity.value)} {style('(' + ', '.join(tags) + ')', 'dim')}"
+        label = f"{style(f.cause, f.severity.value)} {style('(' + ', '.join(tags) + ')', 'dim')}"
+        plain = len(f"{f.rank}. {f.title}  {f.cause} ({', '.join(tags)})")
+        if plain <= self.width:
+            yield f"{mark} {style(safe(f.title), 'bold')}  {label}"
+        else:
+            yield f"{mark} {style(safe(f.title), 'bold')}"
+            yield INDENT + label
         span = when(f.first, f.last)
         count = f"{f.count:,} line{'s' * (f.count != 1)}"
         places = f"in {f.places:,} places" if f.places > 1 else ""
         yield INDENT + " · ".join(
-            x for x in (style(one_line(self.text(str(f.subject)), self.width - 30), "cyan"), count, places, span) if x
+            x for x in (style(one_line(self.text(about(f)), self.width - 30), "cyan"), count, places, span) if x
         )
-        yield from self.wrap(f.explanation, INDENT)
+        if self.verbose or not f.explained_by:
+            yield from self.wrap(f.explanation if self.verbose else sentences(f.explanation, 2), INDENT)
         for e in f.evidence:
             yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)
         samples = f.samples if self.verbose else f.samples[:1]
@@ -111,10 +119,11 @@ class _Page:
             yield self.style(title, "bold")
             groups: dict[tuple[str, str], list[Finding]] = {}
             for f in some:
-                groups.setdefault((f.cause, f.title), []).append(f)
-            for (cause, title_), fs in groups.items():
+                said = f"only while starting: {f.title}" if f.state is State.TRANSIENT else f.title
+                groups.setdefault((f.cause, said), []).append(f)
+            for (cause, said), fs in groups.items():
                 n = sum(f.count for f in fs)
-                yield INDENT + one_line(f"{title_} ({cause}): {n:,} line{'s' * (n != 1)}", self.width - len(INDENT))
+                yield INDENT + one_line(f"{n:>5,}  {said} ({cause})", self.width - len(INDENT))
 
     def unknown(self, d: Diagnosis) -> Iterator[str]:
         shapes = d.unrecognised
@@ -159,17 +168,34 @@ def remedy_lines(r: Remedy, width: int, style: Style, *, verbose: bool, indent: 
     """A remedy: its steps with their commands; `verbose` adds manifests and how to undo."""
     for line in wrapped(f"→ {r.title}", width, indent):
         yield style(line, "green")
-    for step in r.steps:
+    shown = r.steps if verbose else r.steps[:STEPS]
+    for step in shown:
         yield from wrapped(f"· {step.text}", width, indent + "  ")
         for line in safe(step.command).splitlines():
             yield f"{indent}    {style('$ ' + line, 'bold')}"
         if step.manifest and verbose:
             for line in safe(step.manifest).splitlines():
                 yield f"{indent}    {line}"
+    if len(shown) < len(r.steps):
+        n = len(r.steps) - len(shown)
+        yield indent + "  " + style(f"… {n} more step{'s' * (n != 1)} (-v)", "dim")
     if r.verify:
         yield from wrapped(f"verify: {r.verify}", width, indent + "  ")
     if r.undo and verbose:
         yield from wrapped(f"undo: {r.undo}", width, indent + "  ")
+
+
+def about(f: Finding) -> str:
+    """The subject, or where the lines stand when they do not tell it."""
+    subject = f.subject
+    if subject.name or subject.namespace or subject.source or subject.destination or not f.samples:
+        return str(subject)
+    return f.samples[0].path
+
+
+def sentences(text: str, n: int) -> str:
+    """The first `n` sentences."""
+    return "".join(re.split(r"(?<=[.!?])(?=\s+[A-Z])", text)[:n])
 
 
 def ranks(numbers: tuple[int, ...]) -> str:

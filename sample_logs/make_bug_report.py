@@ -26,13 +26,15 @@ def pack(source: Path = SOURCE) -> bytes:
     """The archive of `source`, a folder named as its members are to begin. Raises OSError when it cannot be read."""
     packed = io.BytesIO()
     # An explicit mtime and no file name: gzip would write the current time.
-    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=9, mtime=TIME) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for path in sorted(p for p in source.rglob("*") if p.is_file()):
-                data = path.read_bytes()
-                member = tarfile.TarInfo(path.relative_to(source.parent).as_posix())
-                member.size, member.mtime, member.mode = len(data), TIME, 0o644
-                tar.addfile(member, io.BytesIO(data))
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=9, mtime=TIME) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+            data = path.read_bytes()
+            member = tarfile.TarInfo(path.relative_to(source.parent).as_posix())
+            member.size, member.mtime, member.mode = len(data), TIME, 0o644
+            tar.addfile(member, io.BytesIO(data))
     return packed.getvalue()
 
 

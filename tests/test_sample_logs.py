@@ -16,7 +16,7 @@ import pytest
 
 import meshdiag
 from meshdiag.formats import access
-from meshdiag.model import Kind, Severity
+from meshdiag.model import Kind
 
 SAMPLES = Path(__file__).parents[1] / "sample_logs"
 SCHEMA = Path(meshdiag.__file__).parent / "diagnosis" / "diagnosis.schema.json"
@@ -200,9 +200,3 @@ def test_requests_can_be_followed_from_proxy_to_proxy() -> None:
                 caller = [f for f in by_side["outbound"] if f["upstream_local_address"] in remote]
                 assert "503" in {f["response_code"] for f in caller}
     assert refused == 20
-
-
-def test_severity_of_first_failures(diagnoses: dict[str, meshdiag.Diagnosis]) -> None:
-    for name, first in EXPECTED.items():
-        if first:
-            assert diagnoses[name].failures[0].severity in (Severity.CRITICAL, Severity.ERROR), name

@@ -27,11 +27,11 @@ LINE_LIMIT = 1 << 16
 """Characters of a line, and of a record with its continuation lines, that are looked at."""
 
 CONTINUATION_LINES = 200
-FIRST_SAMPLE = 200
-"""Lines at the beginning of a file that are looked at only to tell formats and times."""
+FIRST_SAMPLE = 16 << 10
+"""Bytes at the beginning of a file whose lines are looked at only to tell formats and times."""
 
 GRID = 256 << 10
-"""And of the rest the line that holds each multiple of this offset."""
+"""And of the rest the line that holds each multiple of this offset; for the time span also the last line."""
 
 _ALARMING = frozenset({"warning", "error", "critical"})
 
@@ -102,10 +102,13 @@ class Scanner:
     def _scan(self, stream: Stream, reader: BinaryIO, found: Findings, progress: Callable[[int], None] | None) -> None:
         buffer = self._buffer
         view = memoryview(buffer)
-        base, fill, skipping = stream.start, 0, False
+        base, fill, skipping, error = stream.start, 0, False, None
         part = _Part(self, stream.origin, found)
         while True:
-            got, eof = _fill(reader, view[fill : fill + self._block])
+            try:
+                got, eof = _fill(reader, view, fill, fill + self._block)
+            except _Broken as e:  # what came before it counts
+                got, eof, error = e.got, True, e
             found.bytes += got
             if progress:
                 progress(got)
@@ -120,26 +123,23 @@ class Scanner:
                 base, end, skipping = base + start, end - start, False
             keep = end if eof else part.cut(buffer, end)
             if keep == 0 and end + self._block > len(buffer):  # one line fills the buffer
-                found.problems |= {
-                    Problem(
-                        stream.origin.path,
-                        f"a line longer than {self._block >> 10} KiB was cut",
-                        "only its beginning was read",
-                    )
-                }
+                cut = f"a line longer than {self._block >> 10} KiB was cut"
+                found.problems |= {Problem(stream.origin.path, cut, "only its beginning was read")}
                 found.lines += 1
                 part.process(buffer, min(end, LINE_LIMIT), base)
                 base, fill, skipping = base + end, 0, True
                 continue
             if keep:
                 found.lines += buffer.count(b"\n", 0, keep)
-                part.process(buffer, keep, base)
+                part.process(buffer, keep, base, last=eof and stream.final)
                 buffer[: end - keep] = buffer[keep:end]
             base, fill = base + keep, end - keep
             if eof:
                 if keep and buffer[keep - 1] != 0x0A:
                     found.lines += 1
-                return
+                break
+        if error is not None:
+            raise error.cause
 
     # -- one record
 
@@ -195,21 +195,32 @@ def alarming(record: Record) -> bool:
     return record.level in _ALARMING and record.format != "text"
 
 
-def _fill(reader: BinaryIO, view: memoryview) -> tuple[int, bool]:
-    """Read until the view is full; (bytes, end of file)."""
-    got = 0
+class _Broken(Exception):
+    """Reading failed after `got` bytes."""
+
+    def __init__(self, got: int, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.got, self.cause = got, cause
+
+
+def _fill(reader: BinaryIO, view: memoryview, start: int, stop: int) -> tuple[int, bool]:
+    """Read into view[start:stop] until it is full; (bytes, end of file). Raises _Broken."""
+    at = start
     readinto = getattr(reader, "readinto", None)
-    while got < len(view):
-        if readinto is not None:
-            n = readinto(view[got:]) or 0
-        else:
-            data = reader.read(len(view) - got)
-            n = len(data)
-            view[got : got + n] = data
+    while at < stop:
+        try:
+            if readinto is not None:
+                n = readinto(view[at:stop]) or 0
+            else:
+                data = reader.read(stop - at)
+                n = len(data)
+                view[at : at + n] = data
+        except (OSError, EOFError, ValueError) as e:
+            raise _Broken(at - start, e) from e
         if n == 0:
-            return got, True
-        got += n
-    return got, False
+            return at - start, True
+        at += n
+    return at - start, False
 
 
 class _Part:
@@ -236,13 +247,15 @@ class _Part:
                 return start or stop
         return stop
 
-    def process(self, buffer: bytearray, end: int, base: int) -> None:
-        """Look at the candidates of buffer[:end]."""
+    def process(self, buffer: bytearray, end: int, base: int, last: bool = False) -> None:
+        """Look at the candidates of buffer[:end]; `last` says that the file ends there."""
         self.block, self.end, self.base = buffer, end, base
         self.done = self.floor = 0
         self._sample()
+        if last:
+            self._see_last()
         for hit in self.scanner.prefilter.ends(memoryview(buffer)[:end]):
-            if hit > self.done:
+            if hit - 1 > self.done:  # the last byte of the hit, which may be the line's end
                 start = buffer.rfind(b"\n", 0, hit - 1) + 1
                 self.done = self._candidate(start, self._line_end(start))
 
@@ -256,15 +269,17 @@ class _Part:
         Which ones depends on their offsets in the file alone, so that any division into blocks and ranges gives the same.
         """
         start = 0
-        if self.base == 0:
-            for _ in range(FIRST_SAMPLE):
-                if start >= self.end:
-                    break
-                start = self._examine(start) + 1
+        while start < self.end and self.base + start < FIRST_SAMPLE:
+            start = self._examine(start) + 1
         for grid in range(-(-(self.base + start) // GRID) * GRID, self.base + self.end, GRID):
             at = grid - self.base
             if at >= start:
                 start = self._examine(self.block.rfind(b"\n", 0, at) + 1) + 1
+
+    def _see_last(self) -> None:
+        start = self.block.rfind(b"\n", 0, max(0, self.end - 1)) + 1
+        line = self.scanner.strip(_decode(self.block, start, self.end))
+        self.found.see(self.scanner.parse(line.text).time or line.time)
 
     def _examine(self, start: int) -> int:
         stop = self._line_end(start)

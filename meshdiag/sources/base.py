@@ -22,7 +22,7 @@ class Stream:
     `open` gives a readable binary object (close it), `size` is the number of bytes it will give when known, and
     `splittable` says that `origin.path` is a plain file of which byte ranges can be read separately.
     `start` is the offset in the (decompressed) file of the first byte that `open` gives: add it to offsets.
-    `role` is `log` or `state`.
+    `final` says that the file ends where this stream does (a range of a file need not). `role` is `log` or `state`.
 
     `open` never raises for what is wrong with the input: the object ends early and the Problem goes to the `problems`
     of `open_inputs`. A stream that travelled to another process has lost that callback: there the
@@ -35,6 +35,7 @@ class Stream:
     splittable: bool = False
     start: int = 0
     role: str = LOG
+    final: bool = True
 
 
 def total_size(streams: Iterable[Stream]) -> int | None:

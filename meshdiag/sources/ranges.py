@@ -48,6 +48,7 @@ def split(stream: Stream, parts: int, begins: Callable[[bytes], bool] | None = N
             open=replace(opener, root=FileRoot(root.path, a, b)),
             start=stream.start + a - root.start,
             size=b - a,
+            final=stream.final and b == end,
         )
         for a, b in ranges
     ]

@@ -62,7 +62,9 @@ def _repeat(arg: Any, fold: bool) -> str:
     if len(tree) != 1 or tree[0][0] not in (c.LITERAL, c.NOT_LITERAL, c.ANY, c.IN, c.SUBPATTERN, c.BRANCH):
         inner = f"({inner})"
     short = {(0, c.MAXREPEAT): "*", (1, c.MAXREPEAT): "+", (0, 1): "?"}
-    times = short.get((low, high)) or f"{{{low},{'' if high is c.MAXREPEAT else high}}}"
+    times = short.get((low, high)) or (
+        f"{{{low}}}" if low == high else f"{{{low},{'' if high is c.MAXREPEAT else high}}}"
+    )
     return inner + times
 
 
@@ -90,16 +92,10 @@ def _bracket(items: list[tuple[Any, Any]], fold: bool) -> str:
             parts.append(_NEGATED[arg])
         else:
             raise Untranslatable(str((op, arg)))
-    if "\n" in chars:
-        chars.discard("\n")  # no line has one
-    # in a bracket a backslash is plain; "]" must be first, "-" last, "^" not first
-    plain = "".join(sorted(chars - set("]^-")))
-    body = ("]" if "]" in chars else "") + plain + "".join(parts)
-    if "^" in chars:
-        if not body and not negated and "-" not in chars:
-            return r"\^"
-        body += "^" if body or negated else ""
-    tail = "-" if "-" in chars else ""
-    if "^" in chars and "^" not in body:
-        return f"[-^]"
-    return ("[^" if negated else "[") + body + tail + "]"
+    chars.discard("\n")  # no line has one
+    # in a bracket a backslash is plain; "]" must stand first, "-" last, and "^" not first
+    body = "]" * ("]" in chars) + "".join(sorted(chars - set("]^-"))) + "".join(parts)
+    body += "^" * ("^" in chars) + "-" * ("-" in chars)
+    if not negated and body.startswith("^"):
+        return r"\^" if body == "^" else "[-^]"
+    return ("[^" if negated else "[") + body + "]"

@@ -345,7 +345,9 @@ def _chunk(
     return "\n".join(out)
 
 
-def write(path: Path, count: int, failing: float, *, seed: int = SEED, as_json: bool = False, mixed: bool = False) -> int:
+def write(
+    path: Path, count: int, failing: float, *, seed: int = SEED, as_json: bool = False, mixed: bool = False
+) -> int:
     """Writes a log; returns its bytes. A file that is there already stays: its name must say how it was made."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -360,10 +362,14 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", type=Path, help="file to write")
-    parser.add_argument("--lines", type=int, default=1_000_000, metavar="N", help="records (default 1,000,000: about 333 MB)")
+    parser.add_argument(
+        "--lines", type=int, default=1_000_000, metavar="N", help="records (default 1,000,000: about 333 MB)"
+    )
     parser.add_argument("--failing", type=float, default=1.0, metavar="PERCENT", help="of them that fail (default 1)")
     parser.add_argument("--json", action="store_true", help="access log lines as JSON")
-    parser.add_argument("--mixed", action="store_true", help="with the logs of istiod, pilot-agent and Envoy between them")
+    parser.add_argument(
+        "--mixed", action="store_true", help="with the logs of istiod, pilot-agent and Envoy between them"
+    )
     parser.add_argument("--seed", type=int, default=SEED, help=f"another seed gives other lines (default {SEED})")
     options = parser.parse_args()
     options.output.unlink(missing_ok=True)

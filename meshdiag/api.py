@@ -73,6 +73,9 @@ def diagnose(
     workers = _workers(jobs, inputs if plain else ())
     parts = _scan(streams, setup, book, workers, progress, plain, catalogue is not None)
     found = Findings.sum(parts)
+    if found.unplaced:
+        what = f"{found.unplaced:,} records do not name their namespace or pod and were left out"
+        problems.append(Problem("filter", what, "leave -n and --pod away to see them"))
     return Diagnosis(found + Findings(problems=frozenset(problems)), book)
 
 

@@ -207,7 +207,9 @@ def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, 
     for (cause, _), tally in seen.tallies.items():
         by_cause.setdefault(cause, []).append(tally)
     states = {
-        key: state_of(c, tally, [t for g in c.recovered_by for t in by_cause.get(g, ())])
+        key: State.ONGOING
+        if _of_traffic(tally, catalogue)
+        else state_of(c, tally, [t for g in c.recovered_by for t in by_cause.get(g, ())])
         for key, tally in seen.tallies.items()
         if (c := catalogue.causes[key[0]])
     }
@@ -253,6 +255,12 @@ def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, 
         )
         for key in ordered
     )
+
+
+def _of_traffic(tally: Tally, catalogue: Catalogue) -> bool:
+    """Whether requests showed it: that a proxy got its configuration later says nothing about them."""
+    known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
+    return any({"access-log", "ztunnel-access"} & set(p.formats) for p in known)
 
 
 def settled(

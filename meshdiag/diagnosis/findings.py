@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from meshdiag.model import Match, Origin, Problem, Record, Sample, Subject
+from meshdiag.diagnosis.subjects import workload_of
+from meshdiag.model import Match, Problem, Record, Sample, Subject
 
 MAX_TALLIES = 20_000
 MAX_SHAPES = 2_000
@@ -53,16 +54,22 @@ def later(a: datetime | None, b: datetime | None) -> datetime | None:
     return max(a, b) if a and b else a or b
 
 
-def place_of(origin: Origin) -> str:
-    """The container that wrote a line, or its file when that is not known: where a condition begins and ends."""
-    if origin.pod:
-        return "/".join(p for p in (origin.cluster, origin.namespace, origin.pod, origin.container) if p)
-    return origin.path
+def place_of(record: Record) -> str:
+    """The pod a record is about, or the file it stands in when that is not known: where a condition begins and ends.
+
+    A pod of a generated name is known by it alone, since not every source tells its namespace.
+    """
+    origin, pod, namespace = record.origin, record.origin.pod, record.origin.namespace
+    if record.format == "event" and record.fields.get("object_kind", "").lower() == "pod":
+        pod, namespace = record.fields.get("object", ""), record.fields.get("namespace", namespace)
+    if not pod:
+        return origin.path
+    return pod if workload_of(pod) != pod else "/".join(p for p in (origin.cluster, namespace, pod) if p)
 
 
 @dataclass(slots=True)
 class Place:
-    """How one container saw a cause: how often, and from when to when."""
+    """How one pod saw a cause: how often, and from when to when."""
 
     count: int
     first: Position
@@ -97,7 +104,7 @@ class Tally:
                 self.last = time
         self.patterns[match.pattern] = self.patterns.get(match.pattern, 0) + 1
         position = (time.timestamp() if time else -1.0, record.offset)
-        place = place_of(record.origin)
+        place = place_of(record)
         seen = self.places.get(place)
         if seen is None:
             self.places[place] = Place(1, position, position)
@@ -156,6 +163,7 @@ class Findings:
     matched          records that a pattern with a cause recognised
     harmless         records that a pattern knows as harmless
     unrecognised     failing or unusual records that no pattern knows
+    unplaced         records that a filter left out as they do not name their namespace or pod
     examined         records by format, of those looked at (all candidates and a sample of the others)
     first, last      times seen (of matches, and of a sample of the other lines)
     """
@@ -165,6 +173,7 @@ class Findings:
     matched: int = 0
     harmless: int = 0
     unrecognised: int = 0
+    unplaced: int = 0
     first: datetime | None = None
     last: datetime | None = None
     examined: dict[str, int] = field(default_factory=dict)
@@ -187,6 +196,7 @@ class Findings:
             self.matched + other.matched,
             self.harmless + other.harmless,
             self.unrecognised + other.unrecognised,
+            self.unplaced + other.unplaced,
             earlier(self.first, other.first),
             later(self.last, other.last),
             _summed(self.examined, other.examined),

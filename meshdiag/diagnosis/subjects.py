@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from meshdiag.catalogue import Pattern
 from meshdiag.lazyre import lazy
@@ -150,28 +149,50 @@ def _of_object(record: Record) -> Subject:
 
 
 def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> dict[str, str]:
-    """What remedies and views may fill in, from the match and its origin: names only, as the log wrote them."""
-    get: Any = record.fields.get
+    """What remedies and views may fill in, from the match and its origin: names only, as the log wrote them.
+
+    `namespace`, `pod`, `workload` are those of the proxy that wrote the line; `service`, `service_namespace`, `host`, `port`,
+    `subset` those of the destination.
+    """
+    get = record.fields.get
     origin = record.origin
-    host = get("destination_host") or get("dst.service") or ""
-    parts = host.split(".")
     facts = {
-        "namespace": subject.namespace or origin.namespace,
+        "namespace": origin.namespace or subject.namespace,
         "pod": origin.pod,
         "container": origin.container,
-        "workload": subject.name if subject.kind == "workload" else workload_of(origin.pod),
-        "host": host,
-        "port": get("destination_port") or "",
-        "subset": get("destination_subset") or "",
+        "workload": subject.name if subject.kind == "workload" else "",
         "source": subject.source,
-        **{k: captures[k] for k in captures},
+        **_destination(record, subject),
     }
-    if host and subject.kind == "edge":
-        facts["service"] = parts[0]
-        if len(parts) > 1 and (len(parts) < 3 or parts[2] == "svc"):
-            facts["namespace"] = parts[1]
-    elif subject.kind == "workload" and subject.name:
-        facts.setdefault("service", subject.name)
+    if record.format == "event" and get("object_kind", "").lower() == "pod":
+        facts |= {"pod": get("object", ""), "namespace": get("namespace", "") or origin.namespace}
     if subject.kind == "resource":
-        facts.setdefault("name", subject.name.rpartition(" ")[2])
-    return {k: clean(v) for k, v in facts.items() if v}
+        facts |= {"name": subject.name.rpartition(" ")[2], "namespace": subject.namespace}
+    return {k: clean(v) for k, v in {**facts, **captures}.items() if v}
+
+
+_SNI = re.compile(r"^outbound_\.(\d+)_\.([^_]*)_\.([\w.-]+)$")
+
+
+def _destination(record: Record, subject: Subject) -> dict[str, str]:
+    get = record.fields.get
+    host = get("destination_host") or get("dst.service") or ""
+    port, subset = get("destination_port") or "", get("destination_subset") or ""
+    if not host and (m := _SNI.match(get("requested_server_name") or "")):
+        port, subset, host = m.groups()  # inbound: the service as the client's sidecar named it
+    elif not host and subject.kind == "edge":
+        host, _, port = subject.destination.partition(":")
+        port = port or get("upstream_host", "").rpartition(":")[2]
+    parts = host.split(".")
+    inside = len(parts) in (2, 3) or parts[2:3] == ["svc"]
+    return {
+        "host": host,
+        "port": port,
+        "subset": subset,
+        "service": parts[0] if inside else "",
+        "service_namespace": parts[1]
+        if inside
+        else subject.namespace
+        if subject.kind in ("workload", "resource")
+        else "",
+    }

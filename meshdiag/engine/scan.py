@@ -56,6 +56,11 @@ class Filters:
             return False
         return not self.pods or record.origin.pod in self.pods
 
+    def unplaced(self, record: Record) -> bool:
+        """Whether a record does not tell what a filter asks for."""
+        origin = record.origin
+        return bool((self.namespaces and not origin.namespace) or (self.pods and not origin.pod))
+
 
 class Scanner:
     """Scans streams with one catalogue. Not to be shared between threads.
@@ -156,6 +161,7 @@ class Scanner:
     def take(self, record: Record, found: Findings, time: datetime | None) -> bool:
         """Classify a record and count it; whether a failure was recognised."""
         if not self.filters.passes(record, time):
+            found.unplaced += self.filters.unplaced(record)
             return True
         decision = self.classifier.decide(record)
         if decision is None:

@@ -233,12 +233,16 @@ class Assembler:
         block.lines.append((offset, found))
         block.size += len(text) + 1
         if text.startswith(block.indent + "}") and text.strip() in ("}", "},"):
+            first_offset, first = block.lines[0]
             record = self._detect("\n".join(f.text for _, f in block.lines).strip())
+            if record.format == "text":  # perhaps a collector's document around a line
+                inner = strip(" ".join(f.text.strip() for _, f in block.lines), self._access_log)
+                if inner.wrappers:
+                    first, record = inner, self._detect(inner.text)
             if record.format == "text":
                 self._give_up(out)
             else:
                 self._block = None
-                first_offset, first = block.lines[0]
                 out.append(self._placed(record, first, first_offset))
         elif len(block.lines) > MAX_LINES or block.size > LIMIT or is_head(text):
             self._give_up(out)

@@ -64,6 +64,8 @@ _NAMES = _PARSER.fields
 _NAME_SET = frozenset(_NAMES)
 
 _BEGINS = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')
+_BEGINS_WIDE = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\](?:[ \t]{2,}|\t)"')
+_WIDE = lazy(r"[ \t]+")
 # Without a time it must look like a request and its response, or it is any text that begins with a quote.
 _BEGINS_HEADLESS = lazy(
     r'"(?:[A-Z]{1,20} (?:/|\*|https?://)[^"\r\n]* HTTP/[0-9.]+|- - (?:-|HTTP/[0-9.]+))" (?:[0-9]{1,3}|-) '
@@ -97,10 +99,14 @@ def _parsers(headless: bool) -> tuple[TextParser, ...]:
 
 def _parse_other(text: str) -> Record | None:
     line = text.partition("\n")[0].strip(" \t\r#") if text[:1] in FIRST else ""
+    if line == "{":  # an object on several lines
+        line = text.strip()
     if line.startswith("{"):
         values = _json_values(line)
         return _record(text, values, "json") if values else None
     if line.startswith("["):
+        if _BEGINS_WIDE.match(line):  # columns pasted with more than a blank between them
+            line = _WIDE.sub(" ", line)
         if not _BEGINS.match(line):
             return None
         return _record(text, _text_values(line, _parsers(headless=False)), "text")

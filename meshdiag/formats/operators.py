@@ -25,7 +25,6 @@ from enum import Enum, auto
 from itertools import pairwise
 from typing import Any, Protocol
 
-
 from meshdiag.formats.base import UNPARSED
 from meshdiag.lazyre import lazy
 from meshdiag.model import MeshdiagError

@@ -50,6 +50,11 @@ _HEAD = (
     r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\]\s]{0,12}\](?: \"|\[\d)"
     r"|[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ )"
 )
+# The JSON of an Istio component or of an access log, behind something else.
+_JSON_HEAD = (
+    r'\{ ?"(?:(?:level|time|msg)" ?:'
+    r'|(?=[^\r\n]{0,3000}?"(?:response_flags|response_code|upstream_cluster)" ?:))'
+)
 _IS_HEAD = lazy(_HEAD)
 _OWN = lazy(rf" *{_LEVEL}[\t ]")
 _TIMED = lazy(rf"({TIME}) ?")
@@ -70,7 +75,8 @@ _RFC5424 = lazy(rf"<\d{{1,3}}>1 ({TIME}|-) \S{{1,253}} \S{{1,48}} \S{{1,128}} \S
 _KUBECTL = lazy(rf"\[pod/({_NAME})/({_NAME})\] ?")
 _COMPOSE = lazy(r"([A-Za-z0-9][\w.-]{0,127})( +)\| ?")
 _NUMBERED = lazy(r"[\w.-]*[-_]\d{1,4}\Z")
-_PREFIX = lazy(rf"((?:[\w.*#>()/:-]{{1,253}}[\t ]{{1,16}}){{1,4}}?)(?={_HEAD}|\{{\"(?:level|time|msg)\":)")
+_PREFIX = lazy(rf"((?:[\w.*#>()/:-]{{1,253}}[\t ]{{1,16}}){{1,4}}?)(?={_HEAD}|{_JSON_HEAD})")
+_KUBETAIL = lazy(rf"\[({_NAME})(?:[ /]({_NAME}))?\] (?={_HEAD}|{_JSON_HEAD})")
 _STERN = lazy(
     rf"(?:({_NAME}) )?({_NAME}) "
     r"(istio-proxy|istio-init|istio-validation|discovery|install-cni|ztunnel|istio-cni) "
@@ -78,7 +84,7 @@ _STERN = lazy(
 _COLOUR = r"\x1b\[[\d;]{0,24}m"
 _STERN_COLOUR = lazy(rf"(?:{_COLOUR}({_NAME}){_COLOUR} )?{_COLOUR}({_NAME}){_COLOUR} {_COLOUR}({_NAME}){_COLOUR} ")
 _POD = lazy(r"[a-z0-9.-]{1,240}-(?:[a-z0-9]{5,10}|\d{1,5})\Z")
-_DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|-]{{1,16}}+)(?={_HEAD})")
+_DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|-]{{1,16}}+)(?={_HEAD}|{_JSON_HEAD})")
 _QUOTED = lazy(rf"[\"'](?={_HEAD}|{TIME}\\t)")
 _ESCAPED_TABS = lazy(rf"{TIME}\\t{_LEVEL}\\t")
 _MEMBER = lazy(
@@ -144,7 +150,7 @@ def unwrap(line: str) -> Unwrapped | None:
     if first == "{":
         return _json_document(line)
     if first == "[":
-        return _kubectl_prefix(line) if line.startswith("[pod/") else None
+        return _kubectl_prefix(line) if line.startswith("[pod/") else _kubetail(line)
     if first == "<":
         return _syslog(line)
     if first in "\"'":
@@ -180,6 +186,14 @@ def _kubectl_prefix(line: str) -> Unwrapped | None:
     if match is None:
         return None
     return Unwrapped(line[match.end() :], pod=match.group(1), container=match.group(2), wrappers=("kubectl-prefix",))
+
+
+def _kubetail(line: str) -> Unwrapped | None:
+    """kubetail and kail: `[POD] `, `[POD CONTAINER] ` before what is certainly a record."""
+    match = _KUBETAIL.match(line)
+    if match is None:
+        return None
+    return _prefixed(line[match.end() :], [word for word in match.groups() if word])
 
 
 def _syslog(line: str) -> Unwrapped | None:

@@ -14,7 +14,7 @@ from meshdiag.catalogue.entries import Cause
 from meshdiag.model import Remedy, Step
 
 PLACEHOLDERS = (
-    "namespace", "pod", "workload", "container", "service", "host", "port", "subset", "source", "policy", "gateway",
+    "namespace", "pod", "workload", "container", "service", "service_namespace", "host", "port", "subset", "source", "policy", "gateway",
     "secret", "node", "name", "istiod_namespace",
 )  # fmt: skip
 """What a remedy's text may name."""

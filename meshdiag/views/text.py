@@ -10,11 +10,16 @@ from datetime import UTC, datetime
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.model import Kind, Remedy, State
 from meshdiag.redact import redact
-from meshdiag.views.safe import one_line, safe
+from meshdiag.views.safe import columns, one_line, safe
 from meshdiag.views.style import Style
 
 INDENT = "   "
 STEPS = 4
+SHOWN_FACTS = ("error", "reason", "policy", "resource")
+TELLING_FIELDS = (
+    "start_time", "method", "path", "response_code", "response_flags", "response_code_details",
+    "connection_termination_details", "upstream_transport_failure_reason", "authority", "upstream_host", "upstream_cluster",
+)  # fmt: skip
 
 
 def render(
@@ -45,9 +50,8 @@ class _Page:
         facts = [f"{seen.lines:,} lines", size(seen.bytes), *([span] if span else [])]
         yield style(" · ".join(facts), "dim")
         if failures:
-            roots = [f for f in failures if not f.explained_by]
-            n = len(roots)
-            more = len(failures) - n
+            n = len({f.cause for f in failures if not f.explained_by})
+            more = len({f.cause for f in failures if f.explained_by})
             yield style(
                 f"{n} root cause{'s' * (n != 1)}" + (f", {more} symptom{'s' * (more != 1)}" if more else ""),
                 "bold",
@@ -55,11 +59,16 @@ class _Page:
             )
         elif seen.lines == 0:
             yield style("Nothing was read.", "bold", "yellow")
+        elif d.problems:
+            yield style("No failure found in what could be read.", "bold", "yellow")
         else:
             yield style("No failure found.", "bold", "green")
+        said: dict[str, Finding] = {}
         for f in failures[: None if self.verbose else limit]:
             yield ""
-            yield from self.finding(f)
+            yield from self.finding(f, None if self.verbose else said.get(f.cause))
+            if not f.explained_by:
+                said.setdefault(f.cause, f)
         if not self.verbose and len(failures) > limit:
             yield ""
             yield style(f"… and {len(failures) - limit} more failures: --limit 0 or -v shows all", "dim")
@@ -67,48 +76,67 @@ class _Page:
         yield from self.unknown(d)
         yield from self.not_read(d)
 
-    def finding(self, f: Finding) -> Iterator[str]:
+    def finding(self, f: Finding, same: Finding | None = None) -> Iterator[str]:
         style = self.style
-        mark = style(f"{f.rank}.", "bold")
         tags = [f.severity.value, f.confidence.value, *([f.state.value] if f.state is not State.ONGOING else [])]
         label = f"{style(f.cause, f.severity.value)} {style('(' + ', '.join(tags) + ')', 'dim')}"
-        plain = len(f"{f.rank}. {f.title}  {f.cause} ({', '.join(tags)})")
-        if plain <= self.width:
-            yield f"{mark} {style(safe(f.title), 'bold')}  {label}"
+        title = f"{style(f'{f.rank}.', 'bold')} {style(safe(f.title), 'bold')}"
+        if len(f"{f.rank}. {f.title}  {f.cause} ({', '.join(tags)})") <= self.width:
+            yield f"{title}  {label}"
         else:
-            yield f"{mark} {style(safe(f.title), 'bold')}"
+            yield title
             yield INDENT + label
-        span = when(f.first, f.last)
-        count = f"{f.count:,} line{'s' * (f.count != 1)}"
-        places = f"in {f.places:,} places" if f.places > 1 else ""
-        yield INDENT + " · ".join(
-            x for x in (style(one_line(self.text(about(f)), self.width - 30), "cyan"), count, places, span) if x
-        )
-        if self.verbose or not f.explained_by:
+        subject = one_line(self.text(about(f)), self.width - len(INDENT))
+        counts = [
+            f"{f.count:,} line{'s' * (f.count != 1)}",
+            f"in {f.places:,} places" * (f.places > 1),
+            when(f.first, f.last),
+        ]
+        rest = " · ".join(c for c in counts if c)
+        if columns(subject) + len(rest) + 6 <= self.width:
+            yield f"{INDENT}{style(subject, 'cyan')} · {rest}"
+        else:
+            yield INDENT + style(subject, "cyan")
+            yield INDENT + rest
+        brief = same is not None or (f.explained_by and not self.verbose)
+        if not brief:
             yield from self.wrap(f.explanation if self.verbose else sentences(f.explanation, 2), INDENT)
         for e in f.evidence:
             yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)
-        samples = f.samples if self.verbose else f.samples[:1]
-        for s in samples:
-            line = self.text(s.line)
-            if not self.verbose:
-                yield INDENT + style("> " + one_line(line, self.width - len(INDENT) - 2), "dim")
-            else:
-                yield INDENT + style(f"> {safe(s.path)}@{s.offset}", "dim")
-                for part in line.split("\n")[:40]:
-                    yield INDENT + style("> " + part, "dim")
+        yield from self.proof(f)
         if f.explained_by:
             yield INDENT + style(f"explained by {ranks(f.explained_by)}", "magenta")
         if f.explains:
             yield INDENT + style(f"explains {ranks(f.explains)}", "magenta")
-        if f.alternatives:
+        if f.alternatives and not same:
             yield from self.wrap("could also be: " + ", ".join(f.alternatives), INDENT)
-            if f.tell_apart:
+            if f.tell_apart and not brief:
                 yield from self.wrap("to tell: " + f.tell_apart, INDENT)
-        if f.explained_by and not self.verbose:
-            return
-        for remedy in f.remedies if self.verbose else f.remedies[:1]:
-            yield from remedy_lines(remedy, self.width, self.style, verbose=self.verbose, indent=INDENT)
+        if same is not None:
+            yield INDENT + style(f"→ as #{same.rank}", "green")
+        elif not brief:
+            for remedy in f.remedies if self.verbose else f.remedies[:1]:
+                yield from remedy_lines(remedy, self.width, self.style, verbose=self.verbose, indent=INDENT)
+
+    def proof(self, f: Finding) -> Iterator[str]:
+        """The line that proves it, and what was read out of it."""
+        style = self.style
+        for s in f.samples if self.verbose else f.samples[:1]:
+            if self.verbose:
+                yield INDENT + style(f"> {safe(s.path)}@{s.offset}", "dim")
+                for part in self.text(s.line).split("\n")[:40]:
+                    yield INDENT + style("> " + part, "dim")
+                continue
+            line = one_line(self.text(telling(s.line)), 2 * (self.width - len(INDENT) - 2))
+            for part in textwrap.wrap(line, self.width - len(INDENT) - 2, break_on_hyphens=False) or [""]:
+                yield INDENT + style("> " + part, "dim")
+        if not self.verbose:
+            for name in SHOWN_FACTS:
+                value = f.facts.get(name)
+                if value and value not in telling(f.samples[0].line)[: 2 * self.width - 20]:
+                    yield INDENT + style(
+                        f"{name}: {one_line(self.text(value), self.width - len(INDENT) - len(name) - 2)}", "dim"
+                    )
 
     def others(self, d: Diagnosis) -> Iterator[str]:
         for kind, title in ((Kind.BENIGN, "Looks bad and is not"), (Kind.HEALTHY, "Good signs")):
@@ -142,7 +170,7 @@ class _Page:
         if not problems:
             return
         yield ""
-        yield self.style(f"Could not be read ({len(problems)})", "bold", "yellow")
+        yield self.style(f"Not read or left out ({len(problems)})", "bold", "yellow")
         for p in problems if self.verbose else problems[:5]:
             yield INDENT + one_line(str(p), self.width - len(INDENT))
         if len(problems) > 5 and not self.verbose:
@@ -183,6 +211,19 @@ def remedy_lines(r: Remedy, width: int, style: Style, *, verbose: bool, indent: 
         yield from wrapped(f"verify: {r.verify}", width, indent + "  ")
     if r.undo and verbose:
         yield from wrapped(f"undo: {r.undo}", width, indent + "  ")
+
+
+def telling(line: str) -> str:
+    """A line as a person wants to see it: of a JSON access log the fields that decide, in the order of the text format."""
+    if not line.lstrip().startswith("{"):
+        return line
+    from meshdiag.formats import detect
+
+    record = detect(line)
+    if record.format != "access-log":
+        return line
+    parts = (record.fields.get(n, "-") for n in TELLING_FIELDS)
+    return " ".join(p for p in parts)
 
 
 def about(f: Finding) -> str:

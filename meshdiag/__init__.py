@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meshdiag.api import classify, diagnose
     from meshdiag.catalogue import Catalogue, Cause, Pattern
     from meshdiag.diagnosis import Diagnosis, Finding, Findings
-    from meshdiag.explain import Explanation, explain
+    from meshdiag.explanation import Explanation, explain
     from meshdiag.model import (
         Confidence,
         Evidence,
@@ -41,7 +41,7 @@ _HOME = {
     **dict.fromkeys(("classify", "diagnose"), "meshdiag.api"),
     **dict.fromkeys(("Catalogue", "Cause", "Pattern"), "meshdiag.catalogue"),
     **dict.fromkeys(("Diagnosis", "Finding", "Findings"), "meshdiag.diagnosis"),
-    **dict.fromkeys(("Explanation", "explain"), "meshdiag.explain"),
+    **dict.fromkeys(("Explanation", "explain"), "meshdiag.explanation"),
     **dict.fromkeys(
         (
             "Confidence", "Evidence", "Kind", "Match", "MeshdiagError", "Origin", "Problem", "Record", "Remedy", "Sample",
@@ -62,7 +62,6 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'meshdiag' has no attribute {name!r}")
-    # `explain` is a function and the module it lives in: importing the module must not leave the module here
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value

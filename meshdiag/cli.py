@@ -17,7 +17,7 @@ from meshdiag.model import MeshdiagError, Severity
 if TYPE_CHECKING:
     from meshdiag.catalogue import Catalogue
     from meshdiag.diagnosis import Diagnosis
-    from meshdiag.explain import Explanation
+    from meshdiag.explanation import Explanation
     from meshdiag.views.style import Style
 
 EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -284,7 +284,7 @@ def _print_diagnosis(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
 
 def _explain(options: argparse.Namespace) -> int:
     from meshdiag.catalogue import Catalogue
-    from meshdiag.explain import explain
+    from meshdiag.explanation import explain
 
     what = " ".join(options.what)
     if what == "-":
@@ -337,7 +337,7 @@ def _patterns_show(options: argparse.Namespace) -> int:
     import yaml
 
     from meshdiag.catalogue import Catalogue
-    from meshdiag.explain import explain
+    from meshdiag.explanation import explain
 
     book = Catalogue.load(*options.patterns, full=True)
     p = book.by_id.get(options.id)

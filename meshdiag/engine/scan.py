@@ -161,7 +161,8 @@ class Scanner:
     def take(self, record: Record, found: Findings, time: datetime | None) -> bool:
         """Classify a record and count it; whether a failure was recognised."""
         if not self.filters.passes(record, time):
-            found.unplaced += self.filters.unplaced(record)
+            if self.filters.unplaced(record) and self.classifier.decide(record) is not None:
+                found.unplaced += 1
             return True
         decision = self.classifier.decide(record)
         if decision is None:

@@ -65,6 +65,7 @@ _NAME_SET = frozenset(_NAMES)
 
 _BEGINS = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')
 _BEGINS_WIDE = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\](?:[ \t]{2,}|\t)"')
+_BEGINS_DOUBLED = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] ""[A-Z-]')
 _WIDE = lazy(r"[ \t]+")
 # Without a time it must look like a request and its response, or it is any text that begins with a quote.
 _BEGINS_HEADLESS = lazy(
@@ -107,6 +108,8 @@ def _parse_other(text: str) -> Record | None:
     if line.startswith("["):
         if _BEGINS_WIDE.match(line):  # columns pasted with more than a blank between them
             line = _WIDE.sub(" ", line)
+        elif _BEGINS_DOUBLED.match(line):  # out of a cell of a CSV file
+            line = line.replace('""', '"')
         if not _BEGINS.match(line):
             return None
         return _record(text, _text_values(line, _parsers(headless=False)), "text")

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from meshdiag.explain import Explanation
+from meshdiag.explanation import Explanation
 from meshdiag.redact import redact
 from meshdiag.views.safe import one_line, safe
 from meshdiag.views.style import Style

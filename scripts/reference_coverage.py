@@ -118,7 +118,8 @@ class Checker:
             problems.append(("missing", "no pattern names it in `covers`"))
         for check in entry.checks:
             problems += self._check(check, patterns)
-        status = "covered" if any(c.causes for c in entry.checks) or entry.section == "causes" else "informational"
+        plain = not any(c.causes for c in entry.checks) and entry.section not in ("causes", "benign_that_look_bad")
+        status = "informational" if plain else "covered"
         if problems:
             wrong = any(kind == "wrong cause" for kind, _ in problems)
             status = "wrong cause" if wrong else "missing"
@@ -133,11 +134,12 @@ class Checker:
         for line in check.lines:
             found = list(self._matches(line))
             if not found:
-                unmatched.append(f"nothing matches {line.how}: {line.text[:400]!r}")
+                unmatched.append(f"no record in {line.how}: {line.text[:400]!r}")
             for record, pattern, cause, seen in found:
                 if not pattern:
-                    good |= check.causes == NONE and not alarming(record)
-                    if not (check.causes == NONE and not alarming(record)):
+                    if "none" in check.causes and not alarming(record):
+                        good = True  # nothing that meshdiag would show
+                    else:
                         unmatched.append(f"nothing matches {line.how}: {line.text[:400]!r}")
                     continue
                 patterns[f"{pattern} ({cause})"] = None
@@ -146,12 +148,10 @@ class Checker:
                     if not seen:
                         unmatched.append(f"the prefilter does not see {line.how} of {pattern}: {line.text[:300]!r}")
                         good = False
-                elif self._is_failure(cause) or (check.causes and check.causes != NONE):
+                elif self._is_failure(cause) or check.causes:
                     wanted = " or ".join(sorted(check.causes)) or "no failure"
                     yield "wrong cause", f"{pattern} says {cause}, wanted {wanted}, {line.how}: {line.text[:400]!r}"
                     good = True
-                else:
-                    good |= check.causes == NONE and cause != "none" and not self._is_failure(cause)
         if check.causes and not good:
             yield from (("missing", u) for u in unmatched[:2])
 
@@ -274,6 +274,8 @@ FILLED: Mapping[str, Mapping[str, str]] = {
     "id-ack-error*": {"<type>": "LDS"},
     "id-push-status": {"<json>": '{"pilot_vservice_dup_domain":{"shop.example.com:80":{"proxy":"a.prod","message":"duplicate domain"}}}'},
     "id-sds-*": {"<resource>": "kubernetes://shop-credential", "<name>": "shop-credential", "<names>": "kubernetes://shop-credential"},
+    "id-watch-error": {"<cluster>": "east"},
+    "id-ap-processed": {"<errors>": "1 error occurred:\n\t* ns[prod]-policy[deny-all]-rule[0]: unsupported value"},
     "id-val-unknown": {"<type>": "networking.istio.io/v1, Kind=Gatewa"},
     "ii-cmd-error*": {"<class>": "xtables other problem"},
     "ii-panic-old": {"<n>": "1"},
@@ -288,6 +290,8 @@ FILLED: Mapping[str, Mapping[str, str]] = {
     "ze-signing": {"<code>": "The system is not in a state required for the operation's execution"},
     "ze-san-td": {"<expected>": "cluster.local", "<actual>": "other.local"},
     "zt-*": {"<id>": "24"},
+    "zt-cni-connect*": {"<path>": '"/var/run/ztunnel/ztunnel.sock"'},
+    "cn-ztunnel-gone": {"<n>": "0"},
 }  # fmt: skip
 """Values for single entries, where the general one would not be plausible. `*` at an end stands for anything."""
 
@@ -325,6 +329,27 @@ COMPONENTS = {"istiod": "istiod", "istio-init": "istio-init", "istio-cni": "isti
 INNER = ("<error>", "<reasons>", "<reason>", "<message>", "<text>", "<status>", "<cause>", "<details>")
 """Placeholders that hold an inner error."""
 
+WHOLE: Mapping[str, str] = {
+    # what a rule of `by_error` names only in part, as the text really goes on
+    "lookup x on ": "lookup istiod.istio-system.svc on 10.96.0.10:53: read udp 10.42.0.9:40123->10.96.0.10:53: read: connection refused",
+    "context deadline": "context deadline exceeded",
+    "Wasm": "Unable to create Wasm plugin prod.auth", "wasm": "Unable to create Wasm HTTP filter prod.wasm",
+    "expired": "failed to create an istiod CA: x509: certificate has expired or is not yet valid",
+    "cannot verify the cert": "failed to create an istiod CA: cannot verify the cert with the provided root chain and cert pool with error: "
+                              "x509: certificate signed by unknown authority",
+    "x509: certificate": "failed to list *v1.Pod: x509: certificate signed by unknown authority",
+    "Unauthorized": "failed to list *v1.Pod: Unauthorized",
+    "PermissionDenied": 'status: PermissionDenied, message: "not allowed"',
+    "Expired": "invalid peer certificate: Expired",
+    "unreachable": "Network is unreachable (os error 101)",
+    "trustdomain": "identity verification error: peer did not present the expected trustdomain (cluster.local), got other.local",
+}  # fmt: skip
+INNER_OF = {"ze-signing": "<code>"}
+"""The placeholder that the rules are about, where it is not the last inner error."""
+
+PREFIXES = ("ze-send", "ze-receive", "ze-shutdown")
+"""Fragments that stand before another error, which decides."""
+
 EVENTS: Mapping[str, tuple[str, str]] = {
     "ev-wh": ("FailedCreate", "replicaset/reviews-v1-7f8b9c6d5"), "ev-val": ("FailedCreate", "replicaset/reviews-v1-7f8b9c6d5"),
     "ev-mount": ("FailedMount", "pod/reviews-v1-7f8b9c6d5-x2x4z"), "ev-ready": ("Unhealthy", "pod/reviews-v1-7f8b9c6d5-x2x4z"),
@@ -351,7 +376,7 @@ CARRIERS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "id-csr-impersonate": (("istiod", "impersonation failed for identity spiffe://cluster.local/ns/prod/sa/reviews, error: {}"),),
     "id-not-ready-xds": (("pilot-agent", "upstream terminated with unexpected error rpc error: code = Unavailable desc = {}"),),
     "id-sds-": (("istiod", "failed to fetch key and certificate for kubernetes://shop-credential: {}"),),
-    "id-ap-": (("istiod", "Processed authorization policy: \t* {}"),),
+    "id-ap-": (("istiod", "Processed authorization policy: 1 error occurred:\n\t* ns[prod]-policy[deny-all]-rule[0]: {}"),),
     "id-tel-svc": (("istiod", 'could not find cluster for tracing provider "otel": {}'),),
     "id-amb-ztunnel-off": (("ztunnel", "XDS client error: gRPC error (Unknown): {}, retrying in 1s"),),
     "id-wle-": (("istiod", "{}"), ("pilot-agent", "upstream terminated with unexpected error rpc error: code = Unknown desc = {}")),
@@ -359,6 +384,7 @@ CARRIERS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "cn-": (("istio-cni", "{}"), ("istio-cni", "failed to handle add event: {}")),
     "cp-": (("istio-cni", "istio-cni cmdAdd error: {}"),),
     "ij-": (("istiod", "{}"), ("istiod", "Pod injection failed: {}")),
+    "ij-nobody": (("istiod", "{}"),),
     "ze-xds": (("ztunnel", "XDS client connection error: {}, retrying in 1s"),),
     "ze-hint": (("ztunnel", "XDS client error: gRPC error (Unauthenticated): authentication failure {}, retrying in 1s"),),
     "ze-hint-dns": (("ztunnel", "XDS client connection error: gRPC connection error connecting to https://istiod.istio-system.svc:15012: "
@@ -366,6 +392,14 @@ CARRIERS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "ze-root": (("ztunnel", "XDS client connection error: {}, retrying in 1s"),),
     "ze-bind": (("ztunnel", "failed to start proxy: {}"),),
 }  # fmt: skip
+
+
+JUDGED: Mapping[str, tuple[str, str]] = {
+    name: ("Failed to authenticate client from 10.42.0.17:41234: {}; Authenticator KubeJWTAuthenticator: failed to validate the JWT from cluster "
+           '"Kubernetes": the service account authentication returns an error: [invalid bearer token, service account token has expired]; ', "ca-rejected-identity")
+    for name in ("id-authn-cert", "id-authn-cert-chain")
+}  # fmt: skip
+"""Fragments that decide nothing: the line around them, and the cause that its other part gives."""
 
 
 def by_name(table: Mapping[str, Any], name: str) -> list[Any]:
@@ -505,11 +539,11 @@ def istio_entries(ref: Raw) -> Iterator[Entry]:
     """Every entry of istio.yaml."""
     for section in SECTIONS:
         for entry in ref[section]["messages"]:
-            yield Entry(section, entry["id"], tuple(_message_checks(section, entry)), id=entry["id"])
+            yield Entry(section, entry["id"], tuple(_message_checks(ref, section, entry)), id=entry["id"])
     for entry in ref["istiod"]["push_status_keys"]:
         yield Entry("push_status_keys", entry["key"], (_push_status(entry),))
     for entry in ref["ztunnel"]["access_log"]["errors"]:
-        yield Entry("ztunnel access errors", entry["error"], tuple(_ztunnel_error(entry)))
+        yield Entry("ztunnel access errors", entry["error"], tuple(_ztunnel_error(ref, entry)))
     for entry in ref["analysis_messages"]["messages"]:
         yield Entry("analysis_messages", entry["code"], tuple(_analysis(entry)))
     for entry in ref["shared_error_texts"]:
@@ -518,7 +552,10 @@ def istio_entries(ref: Raw) -> Iterator[Entry]:
     for group in ref["benign_that_look_bad"]:
         for name in group["ids"]:
             section, entry = messages[name]
-            lines = tuple(line for c in _message_checks(section, {**entry, "by_error": ()}) for line in c.lines)
+            checks = _message_checks(ref, section, {**entry, "by_error": ()})
+            lines = tuple(line for c in checks for line in c.lines)
+            if entry.get("kind") == "fragment" and not name.startswith("pa-nr-"):  # alone, not in the line that fails
+                lines = tuple(Line("text alone", t) for t in filled(entry["text"], name))
             yield Entry("benign_that_look_bad", name, (Check(lines, HARMLESS),))
 
 
@@ -527,16 +564,16 @@ def is_informational(entry: Raw) -> bool:
     return causes_of(entry) == NONE and entry.get("level") in ("info", "debug") and "stage" not in entry
 
 
-def _message_checks(section: str, entry: Raw) -> Iterator[Check]:
+def _message_checks(ref: Raw, section: str, entry: Raw) -> Iterator[Check]:
     causes = HARMLESS if is_informational(entry) else causes_of(entry)
     direct = frozenset({entry["cause"], *_listed(entry.get("also"))}) if causes else HARMLESS
     for text in filled(entry["text"], entry["id"]):
-        yield from _written_checks(section, entry, text, causes if entry.get("by_error") else direct)
+        yield from _written_checks(ref, section, entry, text, causes if entry.get("by_error") else direct)
     for text, cause in _by_error(entry):
-        yield from _written_checks(section, entry, text, frozenset({cause, *_listed(entry.get("also"))}))
+        yield from _written_checks(ref, section, entry, text, frozenset({cause, *_listed(entry.get("also"))}))
 
 
-def _written_checks(section: str, entry: Raw, text: str, causes: Causes) -> Iterator[Check]:
+def _written_checks(ref: Raw, section: str, entry: Raw, text: str, causes: Causes) -> Iterator[Check]:
     """The lines of a message. Every encoding must be matched; of the places of a fragment, one must."""
     kind = entry.get("kind") or ("fragment" if entry.get("level") == "fragment" else "")
     component = COMPONENTS.get(section, section)
@@ -548,7 +585,7 @@ def _written_checks(section: str, entry: Raw, text: str, causes: Causes) -> Iter
         yield Check((Line("plain text", text, component),), causes)
         return
     if kind == "fragment":
-        yield from _fragment_checks(section, name, text, causes)
+        yield from _fragment_checks(ref, section, name, text, causes)
         return
     lines = component_lines(component, text, entry)
     yield from (Check((line,), causes) for line in lines)
@@ -564,23 +601,58 @@ def _histories(entry: Raw) -> Iterator[dict[str, str]]:
                 yield {key: value}
 
 
-def _fragment_checks(section: str, name: str, text: str, causes: Causes) -> Iterator[Check]:
+def _fragment_checks(ref: Raw, section: str, name: str, text: str, causes: Causes) -> Iterator[Check]:
     component = COMPONENTS.get(section, section)
     carriers = by_beginning(CARRIERS, name)
     if carriers is None and name.startswith("ze-"):
-        for direction in ("inbound", "outbound"):
-            for line in access_lines_of_ztunnel("connection complete", "error", {"direction": direction, "error": text}):
-                yield Check((replace(line, how=f"{line.how}, {direction}"),), causes)
+        yield from _in_access_lines(ref, name, text, causes)
         return
-    places = [component_lines(c, around.format(text), {"id": name}) for c, around in carriers or ((component, "{}"),)]
+    if causes == NONE and name in JUDGED:  # a part that says nothing: the part beside it decides
+        around, cause = JUDGED[name]
+        yield from (Check((line,), one(cause)) for line in component_lines(component, around.format(text), {"id": name}))
+        return
+    places = [(c, around.format(text)) for c, around in carriers or ((component, "{}"),)]
+    lines = [line for c, message in places for line in component_lines(c, message, {"id": name})]
+    admitted = causes.union(*(_outer_causes(ref, message) for _, message in places if message != text))
     alone = Line("text alone, as a command or the end of a process prints it", f"Error: {text}", component)
     events: tuple[Line, ...] = ()
     if section == "istio-cni":
-        around = 'Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "0f3e2a71": plugin type="istio-cni" name="istio-cni" failed (add): '
-        events = event_lines("ck-sandbox", around + text)
-    if section == "inject":
-        events = event_lines("ev-wh", f'Error creating: admission webhook "namespace.sidecar-injector.istio.io" denied the request: {text}')
-    yield Check((*itertools.chain(*places), alone, *events), causes)
+        events = event_lines("ck-sandbox", SANDBOX + text)
+    if section == "inject" and causes != NONE:
+        events = event_lines("ev-wh", f"Error creating: {DENIED}{text}")
+    yield Check((*lines, alone, *events), admitted)
+
+
+SANDBOX = (
+    'Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "0f3e2a71": '
+    'plugin type="istio-cni" name="istio-cni" failed (add): '
+)
+DENIED = 'admission webhook "namespace.sidecar-injector.istio.io" denied the request: '
+
+
+def _outer_causes(ref: Raw, message: str) -> Causes:
+    """What the reference says of the line in which a fragment stands, by the rules of that line."""
+    for section in SECTIONS:
+        for entry in ref[section]["messages"]:
+            head = entry["text"].partition("<")[0]
+            if entry.get("by_error") and len(head) > 10 and message.startswith(head):
+                rules = entry["by_error"]
+                return one(next((r["cause"] for r in rules if re.search(r["match"], message)), entry["cause"]))
+    return frozenset()
+
+
+def _in_access_lines(ref: Raw, name: str, text: str, causes: Causes) -> Iterator[Check]:
+    """An error of ztunnel on both sides. The table of access errors is more precise, by direction; and on the client's
+    side, where the peer is port 15008, it is the peer's ztunnel that failed (`access_log.reading`)."""
+    inner = "io error: Connection reset by peer (os error 104)"
+    if name in PREFIXES:
+        text, causes = text.replace(NEUTRAL, inner), causes | one("upstream-connection-closed")
+    for direction in ("inbound", "outbound"):
+        rows = ref["ztunnel"]["access_log"]["errors"]
+        more = [r["cause"] for r in rows if r["direction"] in (direction, "either") and text.startswith(filled(r["error"])[0])]
+        admitted = causes.union(more, ["ztunnel-upstream-failed"] if direction == "outbound" else [])
+        for line in access_lines_of_ztunnel("connection complete", "error", {"direction": direction, "error": text}):
+            yield Check((replace(line, how=f"{line.how}, {direction}"),), admitted)
 
 
 def _by_error(entry: Raw) -> Iterator[tuple[str, str]]:
@@ -589,9 +661,9 @@ def _by_error(entry: Raw) -> Iterator[tuple[str, str]]:
     template: str = entry["text"]
     marks = re.findall(r"<[^<>]+>", template)
     head = template.partition("<")[0]
-    inner = next((m for m in reversed(marks) if m in INNER), "")
+    inner = INNER_OF.get(entry["id"]) or next((m for m in reversed(marks) if m in INNER), "")
     for rule in rules:
-        for sample in samples(rule["match"]):
+        for sample in (WHOLE.get(s, s) for s in samples(rule["match"])):
             if head and sample.startswith(head):
                 text = filled(template.replace(marks[0], sample[len(head) :].rstrip(": "), 1), entry["id"])[0]
             else:
@@ -612,11 +684,14 @@ def _push_status(entry: Raw) -> Check:
     return Check(tuple(lines), causes)
 
 
-def _ztunnel_error(entry: Raw) -> Iterator[Check]:
+def _ztunnel_error(ref: Raw, entry: Raw) -> Iterator[Check]:
     directions = ("inbound", "outbound") if entry["direction"] == "either" else (entry["direction"],)
     causes = causes_of(entry)
     for part in entry["error"].split(" / "):
         (text,) = filled(part)
+        if entry["cause"] == "none":  # a prefix: the inner error decides
+            yield from _in_access_lines(ref, PREFIXES[0], text, NONE)
+            continue
         for direction in directions:
             for line in access_lines_of_ztunnel("connection complete", "error", {"direction": direction, "error": text}):
                 yield Check((replace(line, how=f"{line.how}, {direction}"),), causes)
@@ -793,7 +868,7 @@ TYPICAL: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 ON_TCP: Mapping[str, Mapping[str, str]] = {
     "UH": NO_UPSTREAM, "UF": {"response_flags": "UF,URX", "upstream_transport_failure_reason": REFUSED, **NOT_CONNECTED}, "UO": NO_UPSTREAM,
-    "NR": {"response_code_details": "filter_chain_not_found", **NOT_ROUTED}, "URX": {"response_flags": "UF,URX", "upstream_transport_failure_reason": REFUSED, **NOT_CONNECTED},
+    "NR": {"response_code_details": "filter_chain_not_found", **NOT_ROUTED},
     "NC": NOT_ROUTED, "DT": {}, "UR": {},
 }  # fmt: skip
 
@@ -879,7 +954,7 @@ def rule_checks(name: str, entry: Raw) -> Iterator[Check]:
         found = [RULES[k] for k in RULES if k[0] == name and when.startswith(k[1])]
         if not found:
             yield Check((Line(f"rule {when!r}: the script has no line for it", ""),), one("unknown"))
-        causes = one(rule["cause"], rule.get("also")) if not rule["cause"].startswith(("see ", "the cause")) else causes_of(entry)
+        causes = one(rule["cause"], f"{rule.get('also', '')} {rule.get('note', '')}") if not rule["cause"].startswith(("see ", "the cause")) else causes_of(entry)
         if rule["cause"].startswith("the cause") or "cause of the other flag" in str(rule.get("also")):
             causes = frozenset({"upstream-connection-refused", "upstream-connection-closed", "upstream-timeout"})
         for fields in found[0] if found else ():
@@ -933,7 +1008,8 @@ def _detail_checks(ref: Raw, entry: Raw) -> Iterator[Check]:
         return
     if value.startswith("upstream_reset_"):
         for reset in ref["reset_reasons"]:
-            yield from _reset_checks(ref, reset, value.partition("{")[0])
+            if "before" in value or reset["flag"] not in ("UF", "UO"):  # without a connection there is no response
+                yield from _reset_checks(ref, reset, value.partition("{")[0])
         return
     if value.startswith("jwt_authn_access_denied"):
         for jwt in (j for j in ref["jwt_status"] if "in_access_log" in j):
@@ -976,7 +1052,10 @@ def _reset_checks(ref: Raw, entry: Raw, detail: str) -> Iterator[Check]:
             fields = {"upstream_transport_failure_reason": text}
             yield from each(access(failed(f"{detail}{{{reason}{separator}{text}}}", code, flag), place, fields), one("upstream-connection-refused"))
         return
-    yield from each(access(failed(f"{detail}{{{reason}}}", code, flag), place), causes)
+    flagged = next(f for f in ref["response_flags"] if f["flag"] == flag)
+    exact = [r for r in flagged.get("cause_by", ()) if f"{detail}{{{reason}}}" in r["when"]]
+    wanted = causes.union(*(one(r["cause"], r.get("also")) for r in exact))
+    yield from each(access(failed(f"{detail}{{{reason}}}", code, flag), place), wanted)
 
 
 def reset_entries(ref: Raw) -> Iterator[Entry]:
@@ -1016,7 +1095,7 @@ def jwt_entries(ref: Raw) -> Iterator[Entry]:
                 checks.append(Check(body_lines(text, str(entry["http_code"])), causes))
             else:
                 inner = f"Provider 'origins-0' in jwt_authn config has invalid local jwks: {text}"
-                checks += rejected_checks(inner, causes | one("xds-config-rejected") if False else causes)
+                checks += rejected_checks(inner, causes)
         yield Entry("jwt_status", entry["text"], tuple(checks))
 
 
@@ -1025,25 +1104,26 @@ VERIFY = "268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:veri
 
 
 def shape_entries(ref: Raw) -> Iterator[Entry]:
-    """Every shape of a transport failure reason; those that refer to a table are filled from it."""
+    """Every shape of a transport failure reason; one that refers to a table with a few of its rows (each has its entry)."""
     tables = ref["transport_failure_reasons"]
+    errno = {e["in_access_log"]: e for e in tables["errno"]}
+    codes = {e["name"]: e for e in tables["tls_codes"]["entries"]}
     for entry in tables["shapes"]:
         shape, causes = entry["shape"], causes_of(entry)
-        fills: list[tuple[str, Causes]] = [(shape.replace("ADDRESS", "10.9.9.9:0"), one(entry["cause"], entry.get("also")))]
         if shape == "-":
             yield Entry("transport shapes", shape, tuple(each(access(), HARMLESS)))
             continue
+        fills: list[tuple[str, Causes]] = [(shape.replace("ADDRESS", "10.9.9.9:0"), causes)]
         if entry["cause"] == "see errno":
-            fills = [(shape.replace("TEXT", e["in_access_log"]).replace("ADDRESS", address_of(e)), errno_causes(ref, e)) for e in tables["errno"]]
+            rows = [errno[n] for n in ("Connection_refused", "No_route_to_host", "Operation_not_permitted", "Too_many_open_files")]
+            fills = [(shape.replace("TEXT", e["in_access_log"]).replace("ADDRESS", address_of(e)), errno_causes(ref, e)) for e in rows]
         elif entry["cause"] == "see tls_codes":
-            rows = tables["tls_codes"]["entries"]
+            rows = [codes[n] for n in ("WRONG_VERSION_NUMBER", "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "NO_SHARED_CIPHER")]
             fills = [(shape.replace("CODE", str(e["code"])).replace("NAME", e["name"]), causes_of(e)) for e in rows]
         elif entry["cause"].startswith("see certificate"):
-            rows = tables["certificate_verify_details"]["entries"]
-            code = str(next(e["code"] for e in tables["tls_codes"]["entries"] if e["name"] == "CERTIFICATE_VERIFY_FAILED"))
+            rows = tables["certificate_verify_details"]["entries"][:4]
+            code = str(codes["CERTIFICATE_VERIFY_FAILED"]["code"])
             fills = [(shape.replace("CODE", code).replace("DETAIL", verify_detail(e["detail"])), causes_of(e)) for e in rows]
-        elif "cause_by" in entry:
-            fills = [(f, causes) for f, _ in fills]
         failure = "local_connection_failure" if shape.startswith(("failed_to_bind", "socket_creation")) else "remote_connection_failure"
         old = " " in shape  # versions whose access log had no details
         checks = [c for text, wanted in fills for c in each(access(transport(text, failure=failure), old=old), wanted)]

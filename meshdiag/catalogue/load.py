@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -178,6 +179,9 @@ def _resolve(raw: Raw, lists: Mapping[str, Any], causes: Mapping[str, Raw]) -> I
 
     if "prefilter" in raw:
         raw["prefilter"] = necessary.alternatives_of(raw["prefilter"])
+        for expression in raw["prefilter"]:
+            if re.search(expression, necessary.COMMON):
+                yield fault(f"prefilter {expression!r} stands in every healthy access line: make it more specific")
     else:
         raw["prefilter"] = prefilter_of(raw)
         if raw["prefilter"] == ():

@@ -33,6 +33,22 @@ Literals = frozenset[tuple[str, bool]]
 """Alternatives, one of which must stand in the text: (run, case-insensitive)."""
 
 
+COMMON = (
+    '[2026-11-22T10:00:00.000Z] "GET /api/v1/items HTTP/1.1" 200 - via_upstream - "-" 0 19 3 2 "-" "Mozilla/5.0 (X11; Linux) '
+    'AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36" "41dbb472-e31e-457f-a70c-adbe2c9e9315" "reviews:9080" '
+    '"10.0.0.7:9080" outbound|9080||reviews.default.svc.cluster.local 10.1.1.1:54556 10.96.0.1:9080 10.1.1.1:55722 - default '
+    "inbound|9080|| outbound_.9080_._.reviews.default.svc.cluster.local PassthroughCluster allow_any InboundPassthroughCluster "
+    '{"start_time":"","method":"","path":"","protocol":"HTTP/2","response_code":200,"response_flags":"-",'
+    '"response_code_details":"via_upstream","connection_termination_details":null,"upstream_transport_failure_reason":null,'
+    '"bytes_received":0,"bytes_sent":0,"duration":0,"upstream_service_time":"","x_forwarded_for":"","user_agent":"",'
+    '"request_id":"","authority":"","upstream_host":"","upstream_cluster":"","upstream_local_address":"",'
+    '"downstream_local_address":"","downstream_remote_address":"","requested_server_name":"","route_name":"default"} '
+    "kube-probe/1.31 Prometheus curl/8.5.0 Go-http-client/1.1 grpc-go/1.60.0 istio-proxy istio-system stdout stderr stream "
+    "connection complete info access src.addr dst.addr src.workload dst.workload direction bytes_sent duration"
+)
+"""Words of every healthy access line: an expression that one of them meets would make each a candidate."""
+
+
 def expressions(when: Mapping[str, Any]) -> tuple[str, ...]:
     """The necessary expressions of a pattern's conditions (one of them is in every line that meets them); () for none."""
     best: tuple[float, tuple[str, ...]] | None = None
@@ -99,7 +115,9 @@ def _render(alternatives: Literals, *, blankable: bool) -> tuple[float, tuple[st
     out: set[str] = set()
     shortest = 1_000
     for text, fold in alternatives:
-        run = max(_SAFE.findall(text), key=len, default="").strip()
+        runs = (r.strip() for r in _SAFE.findall(text))
+        folded = COMMON.lower() if fold else COMMON
+        run = max((r for r in runs if (r.lower() if fold else r) not in folded), key=len, default="")
         if len(run) < MIN_LITERAL:
             return None
         shortest = min(shortest, len(run))

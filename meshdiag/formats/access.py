@@ -65,7 +65,7 @@ _NAME_SET = frozenset(_NAMES)
 
 _BEGINS = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')
 _BEGINS_WIDE = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\](?:[ \t]{2,}|\t)"')
-_BEGINS_DOUBLED = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] ""[A-Z-]')
+_BEGINS_DOUBLED = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] ""[^"\r\n]{1,4096}"" [0-9-]')
 _WIDE = lazy(r"[ \t]+")
 # Without a time it must look like a request and its response, or it is any text that begins with a quote.
 _BEGINS_HEADLESS = lazy(

@@ -33,8 +33,8 @@ ISTIOD_SCOPES = names(
 )
 """Scopes that only istiod (or its ancestors pilot and citadel) has."""
 
-CNI_SCOPES = names("cni-agent cni-plugin cni agent installer install repair ambient")
-"""Scopes that only istio-cni has (Istio 1.11 to 1.31)."""
+CNI_SCOPES = names("cni-agent cni-plugin cni agent install repair ambient")
+"""Scopes that only istio-cni has (Istio 1.11 to 1.31); `installer` is istioctl's and the operator's."""
 
 SCOPES = (
     AGENT_SCOPES
@@ -43,7 +43,7 @@ SCOPES = (
     | names(
         "default ca security spiffe validation ads adsc model klog push kube controllers krt status processing "
         "analysis file monitoring grpc iptables mcp crdclient configmapwatcher meshwatcher multicluster rbac "
-        "secretController serviceentries xds galley conversions ctrlz grpcgen envoyfilter webhook"
+        "secretController serviceentries xds galley conversions ctrlz grpcgen envoyfilter webhook installer"
     )
 )
 """Every scope name that is known."""

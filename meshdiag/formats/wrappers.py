@@ -87,6 +87,7 @@ _POD = lazy(r"[a-z0-9.-]{1,240}-(?:[a-z0-9]{5,10}|\d{1,5})\Z")
 _DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|-]{{1,16}}+)(?={_HEAD}|{_JSON_HEAD})")
 _QUOTED = lazy(rf"[\"'](?={_HEAD}|{TIME}\\t)")
 _ESCAPED_TABS = lazy(rf"{TIME}\\t{_LEVEL}\\t")
+_RSYSLOG_TABS = lazy(rf"{TIME}#011{_LEVEL}#011")  # rsyslog writes control characters in octal
 _MEMBER = lazy(
     r'\s{0,64}"(?:textPayload|log|message|msg|line|body|MESSAGE)"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.)*+")\s*+,?\s*+\Z'
 )
@@ -166,6 +167,8 @@ def _timed(line: str, head: re.Match[str]) -> Unwrapped | None:
     if at == head.end(1) and at < len(line):  # no blank: Istio's TAB, or the two characters \\t
         if line.startswith("\\t", at) and _ESCAPED_TABS.match(line):
             return Unwrapped(line.replace("\\t", "\t").removesuffix("\\n"), wrappers=("escaped",))
+        if line.startswith("#011", at) and _RSYSLOG_TABS.match(line):
+            return Unwrapped(line.replace("#011", "\t").removesuffix("#012"), wrappers=("escaped",))
         return None
     if cri := _CRI.match(line, at):
         partial = cri.group(2) == "P"

@@ -479,6 +479,24 @@ def test_words_of_an_error_in_a_user_agent_are_a_user_agent() -> None:
         assert got["upstream_cluster"] == VALUES["upstream_cluster"]
 
 
+@pytest.mark.parametrize(
+    "spoil", [lambda s: s.replace(" ", "  "), lambda s: s.replace(" ", " \t"), lambda s: s.replace('"', '""')]
+)
+def test_pasted_columns_and_doubled_quotes(spoil) -> None:  # type: ignore[no-untyped-def]
+    line = write(user_agent="curl/8.5.0", route_name="default")
+    spoiled, plain = parse(spoil(line)), parse(line)
+    assert spoiled is not None and plain is not None
+    assert spoiled.fields == plain.fields
+
+
+@pytest.mark.parametrize("spoil", [lambda s: s.replace(" ", "  "), lambda s: s.replace('"', '""')])
+def test_a_spoiled_line_is_read_no_less_carefully(spoil) -> None:  # type: ignore[no-untyped-def]
+    forged = 'x" "y" "z" "10.0.0.1:80" outbound|1||forged 1:1 2:2 3:3 - -'
+    record = parse(spoil(write(response_flags="-", user_agent=forged)))
+    assert record is not None
+    assert record.fields.get("upstream_cluster") in (None, VALUES["upstream_cluster"])
+
+
 def test_quotes_in_what_the_sender_wrote() -> None:
     for name in ("user_agent", "x_forwarded_for", "request_id", "authority", "path"):
         got = check(write(**{name: 'a"b'}))

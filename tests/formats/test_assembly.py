@@ -178,6 +178,21 @@ def test_json_over_several_lines() -> None:
     assert [r.format for r in found if r.format != "text"] == ["analysis", "analysis"]
 
 
+def test_an_access_log_over_several_lines() -> None:
+    values = {"response_code": 503, "response_flags": "UH", "upstream_cluster": "outbound|80||web.shop"}
+    (record,) = read(*json.dumps(values, indent=2).split("\n"))
+    assert (record.format, record.encoding, record.fields["response_flags"]) == ("access-log", "json", "UH")
+
+
+def test_a_collectors_document_over_several_lines() -> None:
+    values = {"response_code": 503, "response_flags": "UH", "upstream_cluster": "outbound|80||web.shop"}
+    labels = {"pod_name": POD, "container_name": "istio-proxy", "namespace_name": "shop"}
+    document = {"jsonPayload": values, "insertId": "x", "resource": {"labels": labels, "type": "k8s_container"}}
+    (record,) = read(*json.dumps(document, indent=2).split("\n"))
+    assert (record.format, record.fields["response_flags"]) == ("access-log", "UH")
+    assert (record.origin.namespace, record.origin.pod) == ("shop", POD)
+
+
 def test_a_list_of_events() -> None:
     event = {
         "involvedObject": {"kind": "Pod", "name": "p"},

@@ -11,6 +11,7 @@ from meshdiag.formats.wrappers import MAX_NESTED, Unwrapped
 ISTIO = "2026-11-22T22:28:57.381980Z\tinfo\tcitadelclient\tCitadel client using custom root cert"
 ACCESS = '[2026-11-22T22:14:58.890Z] "GET /status/503 HTTP/1.1" 503 URX via_upstream - "-" 0 11 53 52 "-" "curl"'
 ENVOY = "[2026-11-22 22:26:12.094][19105][info][main] [source/server/server.cc:463] initializing epoch 0"
+JSON = '{"duration":0,"method":"GET","response_code":503,"response_flags":"UH"}'
 STAMP = "2026-11-22T22:28:58.123456789Z"
 WHEN = datetime(2026, 11, 22, 22, 28, 58, 123456, tzinfo=UTC)
 POD = "sleep-6f7d8c9b5-qx2lz"
@@ -149,6 +150,9 @@ def test_every_wrapper_gives_the_line_back(line: str, wrap, name: str, where: tu
         "NAME   READY   STATUS",
         "a | b",
         "[not/a/pod] x",
+        "[a-6f7d8c9b5-qx2lz istio-proxy] no record",
+        '[info] {"user":"x","id":1}',
+        '> {"user":"x","id":1}',
         "",
         " ",
         "{",
@@ -223,7 +227,13 @@ def test_colours_are_removed_also_inside_json() -> None:
         (f"> {ISTIO}", ISTIO),
         (f"- {ACCESS}", ACCESS),
         (f"sidecar says:  {ACCESS}", ACCESS),
+        (f"> {JSON}", JSON),
+        (f"    {JSON}", JSON),
+        (f"sidecar says: {JSON}", JSON),
+        (f"[{POD} istio-proxy] {JSON}", JSON),
+        (f"[{POD}] {ISTIO}", ISTIO),
         (ISTIO.replace("\t", "\\t") + "\\n", ISTIO),
+        (ISTIO.replace("\t", "#011"), ISTIO),
         (
             '  "textPayload": "2026-11-22T22:28:57.381980Z\\tinfo\\tads\\tx\\n",',
             "2026-11-22T22:28:57.381980Z\tinfo\tads\tx",
@@ -234,6 +244,11 @@ def test_colours_are_removed_also_inside_json() -> None:
 )
 def test_what_people_paste(line: str, text: str) -> None:
     assert strip(line).text == text
+
+
+def test_kubetail_names_the_pod_and_the_container() -> None:
+    assert place(strip(f"[{POD} istio-proxy] {ACCESS}")) == ("", POD, "istio-proxy")
+    assert place(strip(f"[{POD}] {ACCESS}")) == ("", POD, "")
 
 
 def test_names_of_a_document_are_names_or_nothing() -> None:

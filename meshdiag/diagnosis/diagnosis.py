@@ -202,24 +202,45 @@ class Diagnosis:
         return json.dumps(self.to_dict(redacted), indent=indent)
 
 
+MAX_SUBJECTS = 200
+"""Subjects of one cause that are shown; the rest is one finding about the mesh."""
+
+
+def folded(tallies: Mapping[Key, Tally]) -> dict[Key, Tally]:
+    """The tallies with at most MAX_SUBJECTS of each cause, the most frequent; the others are merged."""
+    by_cause: dict[str, list[Key]] = {}
+    for key in tallies:
+        by_cause.setdefault(key[0], []).append(key)
+    out = dict(tallies)
+    for cause, keys in by_cause.items():
+        if len(keys) <= MAX_SUBJECTS:
+            continue
+        rest = sorted(keys, key=lambda k: (-tallies[k].count, k))[MAX_SUBJECTS - 1 :]
+        merged = Tally()
+        for key in rest:
+            merged = merged.merged(out.pop(key))
+        out[cause, Subject("mesh", name=f"{len(rest):,} others")] = merged
+    return out
+
+
 def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, ...]:
+    tallies = folded(seen.tallies)
     by_cause: dict[str, list[Tally]] = {}
-    for (cause, _), tally in seen.tallies.items():
+    for (cause, _), tally in tallies.items():
         by_cause.setdefault(cause, []).append(tally)
     states = {
         key: State.ONGOING
         if _of_traffic(tally, catalogue)
         else state_of(c, tally, [t for g in c.recovered_by for t in by_cause.get(g, ())])
-        for key, tally in seen.tallies.items()
+        for key, tally in tallies.items()
         if (c := catalogue.causes[key[0]])
     }
-    failing = [k for k in seen.tallies if _kind(catalogue.causes[k[0]], states[k]) is Kind.FAILURE]
+    failing = [k for k in tallies if _kind(catalogue.causes[k[0]], states[k]) is Kind.FAILURE]
     findings = {
-        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue)
-        for key, tally in seen.tallies.items()
+        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue) for key, tally in tallies.items()
     }
-    explains = links(sorted(failing), seen.tallies, catalogue)
-    for key, others in settled(failing, findings, seen.tallies).items():
+    explains = links(sorted(failing), tallies, catalogue)
+    for key, others in settled(failing, findings, tallies).items():
         explains.setdefault(key, set()).update(others - {k for k in others if key in explains.get(k, ())})
     explained_by: dict[Key, set[Key]] = {}
     for key, others in explains.items():

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.model import Match, Problem, Record, Sample, Subject
 
-MAX_TALLIES = 20_000
+MAX_TALLIES = 4_000
 MAX_SHAPES = 2_000
 MAX_PLACES = 2_000
 MAX_PROBLEMS = 500

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshdiag.catalogue import NONE, Catalogue, Pattern
-from meshdiag.catalogue.conditions import Test, compile_condition, field_value, normal, texts
+from meshdiag.catalogue.conditions import SEARCH_LIMIT, Test, compile_condition, field_value, normal, texts
+from meshdiag.engine.prefilter import Prefilter
 from meshdiag.model import Match, Record
 
 MEMO_SIZE = 50_000
@@ -47,8 +48,18 @@ def _countable(condition: Any) -> bool:
 class Classifier:
     """Decides which pattern a record matches; the decision depends only on the fields that patterns of its format name."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, filter_: Prefilter, wanted: Sequence[str]) -> None:
+        """`filter_` was made of the expressions `wanted`: it also tells which patterns a record may meet at all."""
         self.catalogue = catalogue
+        self._met = filter_.met
+        number = {e: i for i, e in enumerate(wanted)}
+        self._of_expression: dict[int, list[int]] = {}
+        self._always: dict[str, list[int]] = {}
+        for position, p in enumerate(catalogue.patterns):
+            for f in () if p.prefilter else p.formats:
+                self._always.setdefault(f, []).append(position)
+            for e in p.prefilter:
+                self._of_expression.setdefault(number[e], []).append(position)
         self._keys = {f: _key_of(ps) for f, ps in catalogue.by_format.items()}
         self._memo: dict[tuple[Any, ...], Decision | None] = {}
 
@@ -77,7 +88,7 @@ class Classifier:
             return decision
 
     def _decide(self, record: Record) -> Decision | None:
-        pattern = self.catalogue.find(record)
+        pattern = self._find(record)
         if pattern is None:
             return None
         captures = pattern.capture(record)
@@ -86,6 +97,17 @@ class Classifier:
                 if name not in captures and name not in ("message", "level") and (v := field_value(record, name)):
                     captures[name] = v
         return pattern, pattern.cause_of(record), captures
+
+    def _find(self, record: Record) -> Pattern | None:
+        """As `Catalogue.find`, without asking patterns whose necessary text is not there: there are hundreds."""
+        possible = set(self._always.get(record.format, ()))
+        for i in self._met(record.text[:SEARCH_LIMIT]):
+            possible.update(self._of_expression.get(i, ()))
+        patterns = self.catalogue.patterns
+        for position in sorted(possible):
+            if patterns[position].holds(record):
+                return patterns[position]
+        return None
 
     def match(self, record: Record) -> Match | None:
         """The match, with cause "" when the pattern says the record is harmless."""

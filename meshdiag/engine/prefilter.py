@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from meshdiag import cache
 from meshdiag.catalogue import Catalogue
+from meshdiag.lazyre import lazy
 from meshdiag.model import MeshdiagError
 
 # A quote or a tab may be escaped by JSON, and again by the JSON of a log shipper.
@@ -58,9 +59,13 @@ CUSTOM_ACCESS: tuple[str, ...] = (
 
 
 class Prefilter(Protocol):
-    """Finds candidate lines."""
+    """Finds candidate lines in raw blocks, and candidate patterns for one record."""
 
     name: str
+
+    def met(self, text: str) -> set[int]:
+        """Numbers of the expressions that the text meets."""
+        ...
 
     def ends(self, block: Any) -> list[int]:
         """Offsets in the block (bytes-like), ascending, each just behind the last byte of a hit."""
@@ -73,9 +78,8 @@ def expressions(catalogue: Catalogue, custom_access: bool = False) -> tuple[str,
     return (*GENERIC, *(CUSTOM_ACCESS if custom_access else ()), *sorted(own))
 
 
-def make(catalogue: Catalogue, custom_access: bool = False, pure: bool = False) -> Prefilter:
+def make(wanted: tuple[str, ...], pure: bool = False) -> Prefilter:
     """The fastest prefilter there is: Hyperscan, or the standard library (`pure`, or Hyperscan is not installed)."""
-    wanted = expressions(catalogue, custom_access)
     if not pure:
         try:
             return HyperscanPrefilter(wanted)
@@ -91,12 +95,24 @@ class RePrefilter:
 
     def __init__(self, wanted: Iterable[str]) -> None:
         # a global flag cannot stand inside an alternation, a scoped one can
-        parts = (re.sub(r"^\(\?i\)(.*)$", r"(?i:\1)", w) for w in wanted)
+        parts = [re.sub(r"^\(\?i\)(.*)$", r"(?i:\1)", w) for w in wanted]
         self._find = re.compile("|".join(f"(?:{p})" for p in parts).encode(), re.MULTILINE).finditer
+        plain = [(i, re.sub(r"\\(.)", r"\1", p)) for i, p in enumerate(parts) if not _MAGIC.search(p)]
+        self._plain = tuple(plain)
+        self._others = tuple((i, lazy(p, re.MULTILINE)) for i, p in enumerate(parts) if _MAGIC.search(p))
 
     def ends(self, block: Any) -> list[int]:
         """See Prefilter."""
         return [m.end() for m in self._find(block)]
+
+    def met(self, text: str) -> set[int]:
+        """See Prefilter."""
+        found = {i for i, literal in self._plain if literal in text}
+        found.update(i for i, expression in self._others if expression.search(text))
+        return found
+
+
+_MAGIC = re.compile(r"(?<!\\)(?:\\\\)*[\[\](){}.*+?^$|]|\\[A-Za-z0-9]")
 
 
 class HyperscanPrefilter:
@@ -159,3 +175,14 @@ class HyperscanPrefilter:
         self._db.scan(block, match_event_handler=on_match)
         hits.sort()
         return hits
+
+    def met(self, text: str) -> set[int]:
+        """See Prefilter."""
+        found: set[int] = set()
+        add = found.add
+
+        def on_match(id_: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+            add(id_)
+
+        self._db.scan(text.encode("utf-8", "replace"), match_event_handler=on_match)
+        return found

@@ -81,8 +81,9 @@ class Scanner:
         block: int = BLOCK,
     ) -> None:
         self.catalogue = catalogue
-        self.prefilter = prefilter.make(catalogue, custom_access=access_log is not None, pure=pure)
-        self.classifier = Classifier(catalogue)
+        wanted = prefilter.expressions(catalogue, custom_access=access_log is not None)
+        self.prefilter = prefilter.make(wanted, pure=pure)
+        self.classifier = Classifier(catalogue, self.prefilter, wanted)
         self.filters = filters
         self.access_log = access_log
         self._on_match = on_match
@@ -258,6 +259,7 @@ class _Part:
         """Look at the candidates of buffer[:end]; `last` says that the file ends there."""
         self.block, self.end, self.base = buffer, end, base
         self.done = self.floor = 0
+        self._ahead: tuple[int, formats.Unwrapped, Record] | None = None
         self._sample()
         if last:
             self._see_last()
@@ -302,8 +304,7 @@ class _Part:
 
     def _candidate(self, start: int, stop: int) -> int:
         """Take the record at a hit line; returns the offset behind what was taken."""
-        line = self.scanner.strip(_decode(self.block, start, stop))
-        record = self.scanner.parse(line.text)
+        line, record = self._read(start, stop)
         begin = start
         if line.partial or (line.wrappers and self._is_partial_before(start)):
             while begin and self._is_partial_before(begin):
@@ -314,10 +315,25 @@ class _Part:
                 self._take(self._placed(record, line, start))
                 return stop
             begin = start if before is None else before
-        elif record.format not in formats.MULTILINE or record.encoding == "json":
+        elif record.format not in formats.MULTILINE or record.encoding == "json" or self._head_follows(stop):
             self._take(self._placed(record, line, start))
             return stop
         return self._assembled(begin, start, stop)
+
+    def _read(self, start: int, stop: int) -> tuple[formats.Unwrapped, Record]:
+        if self._ahead is not None and self._ahead[0] == start:
+            return self._ahead[1:]
+        line = self.scanner.strip(_decode(self.block, start, stop))
+        return line, self.scanner.parse(line.text)
+
+    def _head_follows(self, stop: int) -> bool:
+        """Whether the next line begins a record of its own, so that this one ends here: mostly so, and spares assembling."""
+        start = stop + 1
+        if start >= self.end:
+            return False
+        line, record = self._read(start, self._line_end(start))
+        self._ahead = (start, line, record)
+        return record.format != "text" and line.text[:1] not in (" ", "\t")
 
     def _assembled(self, begin: int, hit: int, stop: int) -> int:
         """Put the record together that the hit line belongs to, from the line where it may begin."""
@@ -429,7 +445,8 @@ def classify(
     access_log: Callable[[str], Record | None] | None = None,
 ) -> Iterator[Match]:
     """Matches of a stream of lines, as they come. Lazy: it reads one line ahead to see where a record ends."""
-    classifier = Classifier(catalogue)
+    wanted = prefilter.expressions(catalogue)
+    classifier = Classifier(catalogue, prefilter.make(wanted), wanted)
     for record in formats.records(lines, access_log):
         match = classifier.match(record)
         if match is not None and match.cause:

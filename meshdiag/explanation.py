@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meshdiag import remedies
@@ -90,7 +92,17 @@ def _fold(text: str) -> str:
 
 
 def _term(word: str, book: Catalogue) -> Explanation | None:
-    wanted = _fold(word)
+    if re.fullmatch(
+        r"[A-Z]{2,6}(?:,[A-Z]{2,6})+", word
+    ):  # flags as a log line has them: URX only says that tries were spent
+        flags = sorted(word.split(","), key=lambda f: f == "URX")
+        parts = [e for f in flags if (e := _term(f, book))]
+        if parts:
+            joined = "\n".join(f"{e.title}: {e.text}" for e in parts)
+            return replace(parts[0], term=word, title=word, text=joined)
+    wanted = _fold(
+        os.strerror(getattr(errno, word)) if re.fullmatch("E[A-Z]{3,}", word) and hasattr(errno, word) else word
+    )
     found = [t for t in book.glossary if wanted in (_fold(t["term"]), name := _fold(t.get("name", "")), name[6:])]
     # upstream_reset_before_response_started{connection_termination}: the part in braces says why
     if not found and (m := re.fullmatch(r"([\w.]+)[{\[(](.*)[}\])]", word)):
@@ -113,8 +125,9 @@ def _pattern(word: str, book: Catalogue) -> Explanation | None:
     p = book.by_id.get(word)
     if p is None:
         return None
-    causes = tuple(book.causes[c] for c in (p.cause, *(c for _, c in p.cause_by)) if c != NONE)
-    return Explanation(word, "pattern", f"pattern {p.id}", f"{p.file}:{p.line}", tuple(dict.fromkeys(causes)), p.id)
+    named = dict.fromkeys(c for c in (p.cause, *(c for _, c in p.cause_by)) if c != NONE)
+    causes = tuple(book.causes[c] for c in named)
+    return Explanation(word, "pattern", f"pattern {p.id}", f"{p.file}:{p.line}", causes, p.id)
 
 
 def _line(text: str, book: Catalogue, near: int) -> Explanation:

@@ -52,14 +52,19 @@ class Filters:
             return False
         if self.until and when and when > self.until:
             return False
-        if self.namespaces and record.origin.namespace not in self.namespaces:
+        if self.namespaces and namespace_of(record) not in self.namespaces:
             return False
         return not self.pods or record.origin.pod in self.pods
 
     def unplaced(self, record: Record) -> bool:
         """Whether a record does not tell what a filter asks for."""
-        origin = record.origin
-        return bool((self.namespaces and not origin.namespace) or (self.pods and not origin.pod))
+        return bool((self.namespaces and not namespace_of(record)) or (self.pods and not record.origin.pod))
+
+
+def namespace_of(record: Record) -> str:
+    """The namespace a record is about: an event and an analyzer's message name it themselves."""
+    own = record.fields.get("namespace", "") if record.format in ("event", "analysis") else ""
+    return own or record.origin.namespace
 
 
 class Scanner:

@@ -1,4 +1,4 @@
-"""Python's regular expressions as POSIX extended ones, so that `grep -E` can be asked the same question.
+"""Python's regular expressions as POSIX extended ones, so that `grep -E` can be asked the same question (and ripgrep).
 
 An extended expression has no `\\d`, `(?:…)`, `(?i:…)` or lazy repeat, and GNU grep warns of escapes it does not need.
 Only whether a line matches counts, so groups may capture and lazy repeats may be greedy.
@@ -29,6 +29,19 @@ def translate(expression: str) -> str:
     """The extended regular expression that matches in the same lines. Raises Untranslatable."""
     tree = parser.parse(expression)
     return _sequence(tree, bool(tree.state.flags & re.IGNORECASE))
+
+
+_RUST_ESCAPES = frozenset("\\.+*?()|[]{}^$#&-~/")
+
+
+def for_ripgrep(expression: str) -> str:
+    """The expression for ripgrep, which refuses escapes that are not needed, such as that of a tab."""
+    return re.sub(
+        r"\\(.)",
+        lambda m: m[0] if m[1] in _RUST_ESCAPES or (m[1].isascii() and m[1].isalnum()) else m[1],
+        expression,
+        flags=re.DOTALL,
+    )
 
 
 def _sequence(tree: Any, fold: bool) -> str:

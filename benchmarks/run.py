@@ -103,7 +103,7 @@ def part_compare(bench: Bench) -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         plain, extended = Path(folder, "patterns"), Path(folder, "patterns.ere")
-        plain.write_text("".join(f"{e}\n" for e in bench.expressions))
+        plain.write_text("".join(f"{ere.for_ripgrep(e)}\n" for e in bench.expressions))
         translated, left_out = _extended(bench.expressions)
         extended.write_text("".join(f"{e}\n" for e in translated))
         if left_out:

@@ -110,7 +110,7 @@ class Checker:
     used: set[tuple[str, str]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.hits = prefilter.make(self.catalogue)
+        self.hits = prefilter.make(prefilter.expressions(self.catalogue))
         self.named = frozenset(c for p in self.catalogue.patterns for c in p.covers)
 
     def run(self, entry: Entry) -> Result:

@@ -128,7 +128,7 @@ def part_compare(bench: Bench) -> None:
             memory = peak_memory(command, ROOT, extra)
             hits = int(timing.output) if timing.output.strip().isdigit() else None
             rows.append(_row(name, timing.wall, timing.cpu, size, bench.lines, memory, hits))
-    hyper = prefilter.make(Catalogue.load())
+    hyper = prefilter.make(bench.expressions)
     data = path.read_bytes()
     wall = quickest(partial(scan, hyper, data), bench.runs)
     rows.append(_row(f"block scan alone ({hyper.name})", wall, wall, size, bench.lines, None, hit_lines(hyper, data)))
@@ -219,7 +219,7 @@ def hit_lines(finder: prefilter.Prefilter, data: bytes) -> int:
 
 def part_scan(bench: Bench) -> None:
     """The block scan alone, and what it hits in healthy lines."""
-    finder = prefilter.make(Catalogue.load())
+    finder = prefilter.make(bench.expressions)
     lines = bench.lines if bench.full else bench.lines // 3
     rows: list[list[object]] = []
     for kind, as_json in (("text", False), ("JSON", True)):
@@ -359,13 +359,12 @@ def part_pure(bench: Bench) -> None:
     """Hyperscan against the pure fallback."""
     lines = 10_000 if bench.full else 1_000
     rows: list[list[object]] = []
-    book = Catalogue.load()
     for share in (1, 50):
         path = bench.log(lines, share)
         data = path.read_bytes()
         row: list[object] = [float(share)]
         for pure in (False, True):
-            finder = prefilter.make(book, pure=pure)
+            finder = prefilter.make(bench.expressions, pure=pure)
             wall = quickest(partial(scan, finder, data), 1 if pure else bench.runs)
             code = f"import meshdiag, sys; meshdiag.diagnose(sys.argv[1], pure={pure})"
             whole = best([sys.executable, "-c", code, path], ROOT, 1 if pure else bench.runs)

@@ -106,9 +106,11 @@ def _bracket(items: list[tuple[Any, Any]], fold: bool) -> str:
         else:
             raise Untranslatable(str((op, arg)))
     chars.discard("\n")  # no line has one
-    # in a bracket a backslash is plain; "]" must stand first, "-" last, and "^" not first
-    body = "]" * ("]" in chars) + "".join(sorted(chars - set("]^-"))) + "".join(parts)
-    body += "^" * ("^" in chars) + "-" * ("-" in chars)
+    # in a bracket a backslash is plain; "]" must stand first, "-" last, "^" not first, and "[" not before a colon or dot
+    body = "]" * ("]" in chars) + "".join(sorted(chars - set("[]^-"))) + "".join(parts)
+    body += "".join(char for char in "[^-" if char in chars)
+    if not body:
+        return "."  # all but a line end
     if not negated and body.startswith("^"):
         return r"\^" if body == "^" else "[-^]"
     return ("[^" if negated else "[") + body + "]"

@@ -124,7 +124,11 @@ def part_compare(bench: Bench) -> None:
         else:
             notes.append("grep is not installed: left out.")
         for name, command, extra in programs:
-            timing = best(command, ROOT, bench.runs, extra)
+            try:
+                timing = best(command, ROOT, bench.runs, extra)
+            except RuntimeError as e:
+                notes.append(f"{name} is left out: {e}")
+                continue
             memory = peak_memory(command, ROOT, extra)
             hits = int(timing.output) if timing.output.strip().isdigit() else None
             rows.append(_row(name, timing.wall, timing.cpu, size, bench.lines, memory, hits))

@@ -159,19 +159,24 @@ def _scan(
     def tasks() -> Iterator[Stream]:
         nonlocal here
         for stream in streams:
+            bar.expect(stream.size)
             if _sendable(stream):
                 yield from _ranges(stream, workers)
             else:  # standard input, an open file: gone when the next stream is asked for
-                here = here + scanner.scan(stream)
+                here = here + scanner.scan(stream, bar.advance)
 
     global _worker
     # a forked worker has the scanner already; elsewhere it makes its own
     forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform == "linux"
     context = multiprocessing.get_context("fork" if forks else "spawn")
     _worker = scanner
+    start = (None if forks else setup,)
+    bar = Progress(enabled=progress)
     try:
-        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(None if forks else setup,)) as pool:
-            yield from pool.map(_work, tasks())
+        with bar, ProcessPoolExecutor(workers, context, initializer=_start, initargs=start) as pool:
+            for part in pool.map(_work, tasks()):
+                bar.advance(part.bytes)
+                yield part
     finally:
         _worker = None
     yield here

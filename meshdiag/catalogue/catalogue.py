@@ -22,7 +22,7 @@ ENV = "MESHDIAG_PATTERNS"
 ENTRY_POINT = "meshdiag.patterns"
 """Entry points of this group name a package or a callable that gives a folder."""
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 """Raised when load() makes other values of the same files."""
 
 

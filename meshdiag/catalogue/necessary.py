@@ -43,6 +43,10 @@ COMMON = (
     '"bytes_received":0,"bytes_sent":0,"duration":0,"upstream_service_time":"","x_forwarded_for":"","user_agent":"",'
     '"request_id":"","authority":"","upstream_host":"","upstream_cluster":"","upstream_local_address":"",'
     '"downstream_local_address":"","downstream_remote_address":"","requested_server_name":"","route_name":"default"} '
+    "(Macintosh; Intel Mac OS X 10_15_7) Version/26.1 Mobile/15E148 (iPhone; CPU iPhone OS 18_6 like Mac OS X) (Windows NT 10.0; "
+    "Win64; x64; rv:145.0) Firefox/145.0 (Linux; Android 14) Edg/126.0 okhttp/5.2.1 python-requests/2.32 Apache-HttpClient/5.3 "
+    "(Java/21.0.3) (compatible; Googlebot/2.1; +http://www.google.com/bot.html) /healthz /ready /livez /metrics /login /logout "
+    "/index.html /favicon.ico /static/assets/main.js /v1/version /status /search?q= /users /orders /products /token /callback "
     "kube-probe/1.31 Prometheus curl/8.5.0 Go-http-client/1.1 grpc-go/1.60.0 istio-proxy istio-system stdout stderr stream "
     "connection complete info access src.addr dst.addr src.workload dst.workload direction bytes_sent duration"
 )

@@ -95,16 +95,29 @@ class Tally:
     def add(self, match: Match, facts: Mapping[str, str]) -> None:
         """Count one match."""
         record = match.record
+        self.count_one(
+            match.pattern, record.time, place_of(record), record.origin.path, record.offset, record.text, facts
+        )
+
+    def count_one(
+        self,
+        pattern: str,
+        time: datetime | None,
+        place: str,
+        path: str,
+        offset: int,
+        text: str,
+        facts: Mapping[str, str],
+    ) -> None:
+        """Count one record that `pattern` recognised, of a place (see `place_of`), at an offset of a file."""
         self.count += 1
-        time = record.time
         if time is not None:
             if self.first is None or time < self.first:
                 self.first = time
             if self.last is None or time > self.last:
                 self.last = time
-        self.patterns[match.pattern] = self.patterns.get(match.pattern, 0) + 1
-        position = (time.timestamp() if time else -1.0, record.offset)
-        place = place_of(record)
+        self.patterns[pattern] = self.patterns.get(pattern, 0) + 1
+        position = (time.timestamp() if time else -1.0, offset)
         seen = self.places.get(place)
         if seen is None:
             self.places[place] = Place(1, position, position)
@@ -115,9 +128,8 @@ class Tally:
             if position > seen.last:
                 seen.last = position
         proof = self.proof
-        where = (record.origin.path, record.offset)
-        if len(proof) < SAMPLES or where < (proof[-1][0].path, proof[-1][0].offset):
-            proof.append((Sample(*where, record.text[:SAMPLE_CHARS]), tuple(sorted(facts.items()))))
+        if len(proof) < SAMPLES or (path, offset) < (proof[-1][0].path, proof[-1][0].offset):
+            proof.append((Sample(path, offset, text[:SAMPLE_CHARS]), tuple(sorted(facts.items()))))
             proof.sort()
             del proof[SAMPLES:]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meshdiag.catalogue import NONE, Catalogue, Pattern
-from meshdiag.catalogue.conditions import SEARCH_LIMIT, Test, compile_condition, field_value, normal, texts
+from meshdiag.catalogue.conditions import SEARCH_LIMIT, Test, compile_condition, field_value, normal, search, texts
 from meshdiag.engine.prefilter import Prefilter
 from meshdiag.model import Match, Record
 
@@ -21,22 +21,37 @@ Decision = tuple[Pattern, str, Mapping[str, str]]
 _NUMERIC = frozenset({"min", "max", "absent"})
 
 
-def _key_of(patterns: tuple[Pattern, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, Test], ...]]:
+Outcome = Callable[[str | None], object]
+
+
+def _key_of(patterns: tuple[Pattern, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, Outcome], ...]]:
     """What a decision depends on: fields by value, and by the outcome of their tests where the values vary without end.
 
     A duration is only compared, an address only asked for: their outcomes are few, their values are not.
     """
     values: set[str] = set()
-    tests: dict[str, dict[str, Test]] = {}
+    outcomes: dict[str, dict[str, Outcome]] = {}
     for p in patterns:
+        chooses = {p.cause_field} if p.cause_by else set()
         values |= p.fields - p.when.keys()
         for name, condition in p.when.items():
-            if _countable(condition) and name not in p.captures and (not p.cause_by or name != p.cause_field):
-                tests.setdefault(name, {})[repr(condition)] = compile_condition(condition)
-            else:
+            if not _countable(condition) or name in p.captures:
                 values.add(name)
-    by_outcome = [(n, t) for n in sorted(tests.keys() - values) for t in tests[n].values()]
+            elif name in chooses:
+                outcomes.setdefault(name, {})[p.id] = _choice(p, compile_condition(condition))
+            else:
+                outcomes.setdefault(name, {})[repr(condition)] = compile_condition(condition)
+    by_outcome = [(n, t) for n in sorted(outcomes.keys() - values) for t in outcomes[n].values()]
     return tuple(sorted(values - {"message", "level", "component"})), tuple(by_outcome)
+
+
+def _choice(pattern: Pattern, test: Test) -> Outcome:
+    """Of a value that passes the test: which cause the pattern would choose by it."""
+
+    def outcome(value: str | None) -> object:
+        return test(value) and next((i for i, (e, _) in enumerate(pattern.cause_by) if search(e, value or "")), -1)
+
+    return outcome
 
 
 def _countable(condition: Any) -> bool:
@@ -62,6 +77,10 @@ class Classifier:
                 self._of_expression.setdefault(number[e], []).append(position)
         self._keys = {f: _key_of(ps) for f, ps in catalogue.by_format.items()}
         self._memo: dict[tuple[Any, ...], Decision | None] = {}
+
+    def depends_on(self, format: str) -> tuple[tuple[str, ...], tuple[tuple[str, Outcome], ...]]:
+        """What decisions about a format depend on: fields by value, and fields by the outcome of a test."""
+        return self._keys.get(format, ((), ()))
 
     def decide(self, record: Record) -> Decision | None:
         """(pattern, cause, captures) of the pattern that wins, or None."""

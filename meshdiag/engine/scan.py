@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from meshdiag import formats
-from meshdiag.catalogue import Catalogue
+from meshdiag.catalogue import NONE, Catalogue
 from meshdiag.catalogue.conditions import number
-from meshdiag.diagnosis.findings import Findings
+from meshdiag.diagnosis.findings import Findings, place_of
 from meshdiag.diagnosis.subjects import component_of, facts_of, subject_of
 from meshdiag.engine import prefilter
 from meshdiag.engine.classify import Classifier
+from meshdiag.engine.dense import Dense, Known
 from meshdiag.engine.shapes import shape_of
+from meshdiag.formats.access import NAME as ACCESS_LOG
 from meshdiag.formats.base import UNPARSED
 from meshdiag.model import Kind, Match, Origin, Problem, Record
 from meshdiag.sources.base import Stream
@@ -152,6 +154,11 @@ class Scanner:
         if error is not None:
             raise error.cause
 
+    @property
+    def listens(self) -> bool:
+        """Whether somebody wants to hear of every match."""
+        return self._on_match is not None
+
     # -- one record
 
     def strip(self, line: str) -> formats.Unwrapped:
@@ -176,7 +183,7 @@ class Scanner:
                 found.add_unrecognised(record, shape_of(record))
             return False
         pattern, cause, captures = decision
-        if cause == "none":
+        if cause == NONE:
             found.harmless += 1
             return False
         match = Match(record, pattern.id, cause, captures)
@@ -245,6 +252,11 @@ class _Part:
         self.found = found
         self._origins: dict[tuple[str, str, str], Origin] = {}
         self._component = component_of(origin)
+        plain = scanner.access_log is None and scanner.filters == Filters() and not scanner.listens
+        self._dense: Dense | None = None
+        if plain:
+            place = place_of(Record(ACCESS_LOG, "", origin=origin))
+            self._dense = Dense(scanner.classifier, found, origin.path, place, self._whole)
         self.time: datetime | None = None
 
     def cut(self, buffer: bytearray, end: int) -> int:
@@ -309,6 +321,12 @@ class _Part:
 
     def _candidate(self, start: int, stop: int) -> int:
         """Take the record at a hit line; returns the offset behind what was taken."""
+        if (
+            self._dense is not None
+            and self.block[start] == 0x5B  # "[": mostly an access line without a wrapper
+            and self._dense.take(_decode(self.block, start, stop), self.base + start)
+        ):
+            return stop
         line, record = self._read(start, stop)
         begin = start
         if line.partial or (line.wrappers and self._is_partial_before(start)):
@@ -324,6 +342,24 @@ class _Part:
             self._take(self._placed(record, line, start))
             return stop
         return self._assembled(begin, start, stop)
+
+    def _whole(self, text: str, offset: int) -> Known | None:
+        """Take an access line; where lines that agree with it may be counted, or None when each has to be taken."""
+        line = self.scanner.strip(text)
+        record = self._placed(self.scanner.parse(line.text), line, offset - self.base)
+        self._take(record)
+        decision = self.scanner.classifier.decide(record)
+        get = record.fields.get
+        if record.text != text or (decision is None and alarming(record)):
+            return None
+        if decision is None or decision[1] == NONE:
+            return Known(None, harmless=decision is not None)
+        ends = get("direction") in ("outbound", "inbound")
+        if not ends and (get("direction") or get("route_name") in ("block_all", "allow_any")):
+            return None  # the subject is made of more than decides about the line
+        pattern, cause, captures = decision
+        subject = subject_of(record, pattern, captures)
+        return Known(self.found.tallies[cause, subject], pattern.id, facts_of(record, captures, subject))
 
     def _read(self, start: int, stop: int) -> tuple[formats.Unwrapped, Record]:
         if self._ahead is not None and self._ahead[0] == start:

@@ -13,6 +13,8 @@ from datetime import datetime
 
 from meshdiag.formats._common import LIMIT
 from meshdiag.formats._registry import MULTILINE, detect, is_head
+from meshdiag.formats.answer import NAME as ANSWER
+from meshdiag.formats.answer import as_text, goes_on
 from meshdiag.formats.envoy_log import NAME as ENVOY
 from meshdiag.formats.envoy_log import is_complete, is_unfinished
 from meshdiag.formats.wrappers import Unwrapped, strip
@@ -196,6 +198,8 @@ class Assembler:
             return current.unfinished and len(current.lines) > 1
         if self._access_log is not None and self._access_log(text) is not None:
             return False
+        if current.record.format == ANSWER:
+            return goes_on(current.first.text, text)
         return continues(text)
 
     def _close(self, out: list[Record]) -> None:
@@ -205,7 +209,7 @@ class Assembler:
         record = current.record
         if len(current.lines) > 1:
             record = self._placed(self._detect("\n".join(current.lines)), current.first, current.offset)
-        out.append(record)
+        out.append(as_text(record))
 
     def _placed(self, record: Record, found: Unwrapped, offset: int) -> Record:
         origin = self._origin

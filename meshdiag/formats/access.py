@@ -7,6 +7,7 @@ for how values are written. How a line that the sender of a request may have for
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -61,6 +62,27 @@ TEXT_FORMATS: dict[str, str] = {
 _PARSER = compile_text(TEXT_FORMATS["1.23 and later"])
 _NEWEST = _PARSER.pattern.fullmatch
 _NAMES = _PARSER.fields
+
+NEWEST_FIELDS = _PARSER.fields
+"""The fields of `newest`, in order."""
+
+
+def newest(line: str) -> re.Match[str] | None:
+    """A line of today's default text format, read by the one expression that has a single reading; its groups are NEWEST_FIELDS."""
+    return _NEWEST(line)
+
+
+DERIVED = {
+    "traffic": ("method", "protocol"),
+    "direction": ("upstream_cluster",),
+    "destination_port": ("upstream_cluster",),
+    "destination_subset": ("upstream_cluster",),
+    "destination_host": ("upstream_cluster",),
+    "upstream_chosen": ("upstream_host",),
+    "upstream_connected": ("upstream_local_address",),
+    "sni": ("requested_server_name",),
+}
+"""What the derived fields are made of."""
 _NAME_SET = frozenset(_NAMES)
 
 _BEGINS = lazy(r'\[[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][^\]"\s]{4,40}\] "')

@@ -52,6 +52,7 @@ LINES = {
         "Error [IST0101] [cluster-a] (VirtualService a/b f.yaml:1) Referenced host not found",
         '{"code":"IST0101","level":"Error","message":"x","origin":"Pod a/b"}',
     ],
+    "http-answer": ["< HTTP/1.1 404 Not Found", "HTTP/2 503 ", "< HTTP/2 401\n< server: istio-envoy"],
     "text": ["no healthy upstream", "NAME   READY", '{"a":1}', "503", "", "[", "{", "error: x"],
 }
 PAIRS = [(name, line) for name, lines in LINES.items() for line in lines]
@@ -84,7 +85,7 @@ def test_every_module_with_a_format_is_asked() -> None:
 
 
 def test_which_formats_go_on_over_lines() -> None:
-    assert {"istio-log", "envoy-log", "klog", "ztunnel-log"} <= MULTILINE
+    assert {"istio-log", "envoy-log", "klog", "ztunnel-log", "http-answer"} <= MULTILINE
     assert not {"access-log", "ztunnel-access", "event", "analysis", "text"} & MULTILINE
 
 

@@ -162,6 +162,7 @@ def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> d
         "container": origin.container,
         "workload": subject.name if subject.kind == "workload" else "",
         "source": subject.source,
+        "error": get("error", "") if record.format == "ztunnel-access" else "",
         **_destination(record, subject),
     }
     if record.format == "event" and get("object_kind", "").lower() == "pod":

@@ -265,7 +265,7 @@ def part_dense(bench: Bench) -> None:
     rows: list[list[object]] = []
     kinds = [("text", False, False), ("JSON", True, False), ("mixed", False, True)]
     for kind, as_json, mixed in kinds if bench.full else kinds[:1]:
-        healthy, runs = 0.0, max(bench.runs - 2, 2)
+        healthy, runs = 0.0, max(bench.runs // 2, 2)
         lines = bench.lines if kind == "text" else bench.lines // 4
         for share in SHARES if kind == "text" else (0, 50):
             path = bench.log(lines, share, as_json=as_json, mixed=mixed)
@@ -469,7 +469,7 @@ def main() -> None:
     parser.add_argument(
         "--lines", type=int, metavar="N", help="lines of the large file (default 300,000; --full 1,000,000)"
     )
-    parser.add_argument("--runs", type=int, metavar="N", help="runs of which the best counts (default 3; --full 5)")
+    parser.add_argument("--runs", type=int, metavar="N", help="runs of which the best counts (default 3; --full 7)")
     parser.add_argument("--full", action="store_true", help="large files up to 2 GB, more runs: some ten minutes")
     parser.add_argument("--into", type=Path, metavar="FILE", help="put the output between the marks of this document")
     parser.add_argument(
@@ -481,7 +481,7 @@ def main() -> None:
         return
     bench = Bench(
         lines=options.lines or (1_000_000 if options.full else 300_000),
-        runs=max(options.runs or (5 if options.full else 3), 2),
+        runs=max(options.runs or (7 if options.full else 3), 2),
         full=options.full,
         budget=10.0 if options.full else 4.0,
         expressions=prefilter.expressions(Catalogue.load()),

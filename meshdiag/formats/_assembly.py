@@ -194,6 +194,8 @@ class Assembler:
         text = found.text
         if len(current.lines) >= MAX_LINES or current.size + len(text) > LIMIT or _place(found) != current.place:
             return False
+        if not text.strip() and current.record.format == ANSWER:  # a page that puts a blank line behind every line
+            return len(current.lines) == 1 or not current.lines[1].strip()
         if not text.strip():  # inside protobuf text; only where we know that the end is still to come
             return current.unfinished and len(current.lines) > 1
         if self._access_log is not None and self._access_log(text) is not None:

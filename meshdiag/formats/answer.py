@@ -19,7 +19,7 @@ FIRST = "<H"
 
 # The answers that Envoy gives itself with a status that applications use too; others are known by their status line.
 _HEAD = lazy(
-    r"(?P<mark>< )?HTTP/(?:1\.[01]|2|3)(?:\.0)? (?P<status>40[134]|429|50[234])(?: [A-Za-z][A-Za-z' -]{0,40})?\s{0,5}(?:\n|\Z)"
+    r"(?P<mark>< )?HTTP/(?:1\.[01]|2|3)(?:\.0)? (?P<status>40[134]|429|50[0234])(?: [A-Za-z][A-Za-z' -]{0,40})?\s{0,5}(?:\n|\Z)"
 )
 _HEADER = lazy(r"(?P<mark>< ?)?(?P<name>[A-Za-z][\w-]{0,60}): ?(?P<value>[^\n]{0,4000})")
 

@@ -35,6 +35,12 @@ def test_without_the_mark_of_curl_v() -> None:
     assert [r.text for r in found] == ["HTTP/2 503 \nserver: envoy\ncontent-length: 19", "no healthy upstream"]
 
 
+def test_a_page_with_a_blank_line_behind_every_line() -> None:
+    found = list(records(["HTTP/2 404\n", "\n", "date: now\n", "\n", "server: istio-envoy\n", "\n", "plain words\n"]))
+    assert found[0].fields["server"] == "istio-envoy"
+    assert [r.text for r in found[1:]] == ["plain words"]
+
+
 def test_an_answer_ends_at_what_is_no_header() -> None:
     found = list(records([OWN[0], "server: envoy\n", "plain words\n"]))
     assert [r.text for r in found] == [OWN[0].rstrip(), "server: envoy", "plain words"]

@@ -20,7 +20,11 @@ from tests.diagnosis.test_diagnosis import schema
 
 def run(*args: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "meshdiag", *args], input=stdin, capture_output=True, env={**os.environ, **env}, timeout=120
+        [sys.executable, "-m", "meshdiag", *args],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **env},
+        timeout=120,
     )
 
 
@@ -112,7 +116,9 @@ def test_wrong_usage(args: list[str], says: str, capsys: pytest.CaptureFixture[s
         (["--access-log-format", "@/nowhere"], "cannot read /nowhere"),
     ],
 )
-def test_mistakes_say_how_to_mend(args: list[str], says: str, failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_say_how_to_mend(
+    args: list[str], says: str, failing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["diagnose", str(failing), *args]) == 2
     err = capsys.readouterr().err
     assert says in err
@@ -173,7 +179,10 @@ def test_broken_pipe_and_interrupt_end_quietly(failing: Path) -> None:
     process.stdout.close()
     assert (process.stderr.read(), process.wait(30)) == (b"", 0)
     process = subprocess.Popen(
-        [sys.executable, "-m", "meshdiag", "diagnose", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "meshdiag", "diagnose", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdin
     process.stdin.write(NO_HOST.encode() + b"\n")
@@ -192,7 +201,9 @@ def test_no_colour_in_a_pipe_and_on_demand(failing: Path) -> None:
 
 def test_custom_access_log_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "custom.log"
-    path.write_text("flags=UH code=503 to=outbound|80||a.b.svc.cluster.local\nflags=- code=200 to=outbound|80||a.b.svc.cluster.local\n")
+    path.write_text(
+        "flags=UH code=503 to=outbound|80||a.b.svc.cluster.local\nflags=- code=200 to=outbound|80||a.b.svc.cluster.local\n"
+    )
     spec = tmp_path / "format.txt"
     spec.write_text("flags=%RESPONSE_FLAGS% code=%RESPONSE_CODE% to=%UPSTREAM_CLUSTER%\n")
     assert main(["diagnose", str(path), "-o", "json", "--access-log-format", f"@{spec}"]) == 1

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from meshdiag.catalogue.conditions import compile_condition
 from meshdiag.catalogue.necessary import alternatives_of, expressions
 
-WORDS = st.sampled_from(["upstream", "refused", "connect error", "x509: certificate", "a", "no host", "[alg]", "TLS_error"])
+WORDS = st.sampled_from(
+    ["upstream", "refused", "connect error", "x509: certificate", "a", "no host", "[alg]", "TLS_error"]
+)
 
 
 @given(st.lists(WORDS, min_size=1, max_size=3), WORDS, WORDS)

@@ -105,7 +105,9 @@ def test_adding_diagnoses(tmp_path: Path) -> None:
     a.write_text(NO_HOST + "\n")
     b.write_text(REFUSED + "\n" + NO_HOST + "\n")
     both = meshdiag.diagnose(a) + meshdiag.diagnose(b)
-    assert both.to_dict() == meshdiag.diagnose(a, b).to_dict() == (meshdiag.diagnose(b) + meshdiag.diagnose(a)).to_dict()
+    assert (
+        both.to_dict() == meshdiag.diagnose(a, b).to_dict() == (meshdiag.diagnose(b) + meshdiag.diagnose(a)).to_dict()
+    )
 
 
 def test_secrets_do_not_leave() -> None:

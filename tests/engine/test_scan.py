@@ -244,7 +244,7 @@ def test_classify_is_lazy(catalogue: Catalogue) -> None:
 
     first = next(classify(endless(), catalogue))
     assert (first.cause, first.record.fields["response_flags"]) == ("no-healthy-upstream", "UH")
-    assert NONE != first.cause
+    assert first.cause != NONE
 
 
 DENSE = [
@@ -252,19 +252,35 @@ DENSE = [
     for code, flags, details, reason, host, local in (
         ("503", "UH", "no_healthy_upstream", "-", "-", "-"),
         ("503", "UF", "upstream_reset_before_response_started{x}", "delayed_connect_error:_111", "10.0.0.1:80", "-"),
-        ("503", "UC", "upstream_reset_before_response_started{connection_termination}", "-", "10.0.0.2:80", "10.1.1.1:5"),
+        (
+            "503",
+            "UC",
+            "upstream_reset_before_response_started{connection_termination}",
+            "-",
+            "10.0.0.2:80",
+            "10.1.1.1:5",
+        ),
         ("403", "-", "rbac_access_denied_matched_policy[ns[shop]-policy[p]-rule[0]]", "-", "-", "-"),
         ("500", "-", "via_upstream", "-", "10.0.0.3:80", "10.1.1.1:6"),
         ("200", "-", "via_upstream", "-", "10.0.0.3:80", "10.1.1.1:6"),
         ("502", "-", "direct_response", "-", "-", "-"),
         ("599", "ZZ", "nobody_knows", "-", "-", "-"),
     )
-    for cluster in ("outbound|80||a.b.svc.cluster.local", "outbound|80|v1|c.d.svc.cluster.local", "inbound|80||", "BlackHoleCluster")
+    for cluster in (
+        "outbound|80||a.b.svc.cluster.local",
+        "outbound|80|v1|c.d.svc.cluster.local",
+        "inbound|80||",
+        "BlackHoleCluster",
+    )
 ]
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(DENSE), st.integers(0, 59), st.sampled_from(["-", "a.com", "b.com"])), max_size=25))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(DENSE), st.integers(0, 59), st.sampled_from(["-", "a.com", "b.com"])), max_size=25
+    )
+)
 def test_counting_by_the_dozen_is_counting_one_by_one(
     catalogue: Catalogue, rows: list[tuple[tuple[str, ...], int, str]]
 ) -> None:

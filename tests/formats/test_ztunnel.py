@@ -107,7 +107,7 @@ def test_an_access_line_that_somebody_edited() -> None:
         f"{TIME}     info    xds::client:xds{{id=24}}  Stream established",
         f"{TIME} info xds::client:xds{{id=24}} Stream established",
         f"{TIME}  INFO xds{{id=24}}: ztunnel::xds::client: Stream established",
-        f'{{"level":"info","time":"{TIME}","scope":"ztunnel::xds::client","message":"Stream established","xds":{{"id":24}}}}',  # noqa: E501
+        f'{{"level":"info","time":"{TIME}","scope":"ztunnel::xds::client","message":"Stream established","xds":{{"id":24}}}}',
     ],
 )
 def test_log_in_every_encoding(line: str) -> None:

@@ -20,7 +20,9 @@ def hostile() -> meshdiag.Diagnosis:
     clean = HOSTILE.replace("\n", "").replace("\r", "")
     lines = [
         access_line("503", "UH", "no_healthy_upstream", agent=clean, host="-", local="-"),
-        access_line("503", "UH", "no_healthy_upstream", cluster=f"outbound|80||{clean.replace(' ', '')}", host="-", local="-"),
+        access_line(
+            "503", "UH", "no_healthy_upstream", cluster=f"outbound|80||{clean.replace(' ', '')}", host="-", local="-"
+        ),
         f"2026-11-22T10:00:00.000000Z\terror\tnobody knows {clean}",
         f"[pod/{clean}/istio-proxy] {REFUSED}",
     ]
@@ -109,9 +111,18 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJtZSJ9.c2lnbmF0dXJl"
 )
 def test_redact(secret: str) -> None:
     out = redact(f"before {secret} after")
-    for part in (JWT, "dXNlcjpwYXNz", "0123456789abcdef", "hunter22", "abcdef123456", "s3cr3tvalue", "AKIAIOSF", "MIIEpA"):
+    for part in (
+        JWT,
+        "dXNlcjpwYXNz",
+        "0123456789abcdef",
+        "hunter22",
+        "abcdef123456",
+        "s3cr3tvalue",
+        "AKIAIOSF",
+        "MIIEpA",
+    ):
         assert part not in out
-    assert out.startswith("before ") and out.endswith(" after") or "cookie" in out
+    assert (out.startswith("before ") and out.endswith(" after")) or "cookie" in out
     assert redact(f"before {secret} after") == out
 
 
@@ -125,5 +136,10 @@ def test_redact_is_total(value: str) -> None:
 
 
 def test_ordinary_lines_are_not_touched() -> None:
-    for line in (NO_HOST, REFUSED, "resource:default failed to sign: create certificate: rpc error", 'Bearer realm="x"'):
+    for line in (
+        NO_HOST,
+        REFUSED,
+        "resource:default failed to sign: create certificate: rpc error",
+        'Bearer realm="x"',
+    ):
         assert redact(line) == line

@@ -137,7 +137,8 @@ def test_a_line_longer_than_the_buffer(catalogue: Catalogue) -> None:
 def test_continuation_lines_belong_to_their_record(catalogue: Catalogue) -> None:
     head = "2026-11-22T10:00:00.000000Z\twarning\tenvoy config external/envoy/source/x.cc:1\tgRPC config for type.googleapis.com/"
     nack = f"{head}envoy.config.listener.v3.Listener rejected: Error adding/updating listener(s) 0.0.0.0_8443:"
-    text = f"{nack} Failed to load private key from <inline>, Cause: error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH\n\n\tthread=15\n"
+    reason = "Cause: error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH"
+    text = f"{nack} Failed to load private key from <inline>, {reason}\n\n\tthread=15\n"
     found = scan(catalogue, (HEALTHY + "\n" + text + HEALTHY + "\n").encode())
     assert causes(found) == {"gateway-secret-invalid": 1}
 

@@ -30,7 +30,7 @@ GENERIC: tuple[str, ...] = (
     # Envoy access log, text: a flag, a 4xx or 5xx with an unknown one, a 5xx, details other than via_upstream, termination
     rf"\d (?:{_FLAGS})[, ]",
     r'" [45]\d\d [A-Z]',
-    r'" 5\d\d ',
+    r'[0-3]\\{0,7}" 5\d\d ',  # behind HTTP/1.1", HTTP/2": a number of bytes stands behind another quote
     r'" \d{1,3} - [a-uw-z]',
     r'" \d{1,3} - - [a-z]',
     # Envoy access log, JSON with any key names

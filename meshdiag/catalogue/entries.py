@@ -175,7 +175,10 @@ class Pattern:
             return False
         if self.level and record.level not in self.level:
             return False
-        return all(test(field_value(record, name)) for name, test in self._tests)
+        for name, test in self._tests:  # noqa: SIM110  a generator would cost as much as the tests
+            if not test(field_value(record, name)):
+                return False
+        return True
 
     def why_not(self, record: Record) -> list[str]:
         """The conditions that the record fails, in words, for `explain --why-not`."""

@@ -115,6 +115,17 @@ class RePrefilter:
 _MAGIC = re.compile(r"(?<!\\)(?:\\\\)*[\[\](){}.*+?^$|]|\\[A-Za-z0-9]")
 
 
+def lean(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The expressions without the literals that hold another one: where they stand, it stands too. For block scans only."""
+    plain = sorted((w for w in wanted if not _MAGIC.search(w)), key=len)
+    kept: list[str] = []
+    for w in plain:
+        if not any(k in w for k in kept):
+            kept.append(w)
+    left_out = set(plain) - set(kept)
+    return tuple(w for w in wanted if w not in left_out)
+
+
 class HyperscanPrefilter:
     """One Hyperscan database of all expressions, cached on disk by their content."""
 
@@ -125,12 +136,15 @@ class HyperscanPrefilter:
 
         self._hs = hyperscan
         wanted = tuple(wanted)
-        self._db = self._load(wanted)
+        self._wanted = wanted
+        self._db = self._load("lean", wanted)
+        self._full: Any = None
 
-    def _load(self, wanted: tuple[str, ...]) -> Any:
+    def _load(self, kind: str, wanted: tuple[str, ...]) -> Any:
         hs = self._hs
         version = getattr(hs, "__version__", "")
-        key = hashlib.blake2b("\0".join((version, platform.machine(), *wanted)).encode(), digest_size=16).hexdigest()
+        parts = (kind, version, platform.machine(), *wanted)
+        key = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
         name = f"hyperscan-{key}.db"
         blob = cache.read(name)
         if blob is not None:
@@ -141,7 +155,7 @@ class HyperscanPrefilter:
                 return db
             except (hs.error, ValueError, RuntimeError):
                 pass  # of another CPU or build: compile again
-        db = self._compile(wanted)
+        db = self._compile(lean(wanted) if kind == "lean" else wanted)
         cache.write(name, hs.dumpb(db))
         return db
 
@@ -184,5 +198,7 @@ class HyperscanPrefilter:
         def on_match(id_: int, _start: int, _end: int, _flags: int, _context: object) -> None:
             add(id_)
 
-        self._db.scan(text.encode("utf-8", "replace"), match_event_handler=on_match)
+        if self._full is None:
+            self._full = self._load("full", self._wanted)
+        self._full.scan(text.encode("utf-8", "replace"), match_event_handler=on_match)
         return found

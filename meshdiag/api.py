@@ -195,7 +195,7 @@ def _sendable(stream: Stream) -> bool:
 def _ranges(stream: Stream, workers: int) -> list[Stream]:
     if not stream.splittable or (stream.size or 0) < 2 * RANGE:
         return [stream]
-    return split(stream, min(8 * workers, (stream.size or 0) // RANGE), formats.begins_record)
+    return split(stream, min(2 * workers, (stream.size or 0) // RANGE), formats.begins_record)
 
 
 _worker: Scanner | None = None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -197,9 +197,3 @@ def _cached(key: str) -> Catalogue | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # broken or foreign: it is built again
     return book if book.patterns else None
-
-
-def subset(catalogue: Catalogue, causes: Iterable[str]) -> Catalogue:
-    """Only the patterns that can name one of `causes`; for tests and tools."""
-    wanted = set(causes)
-    return Catalogue(catalogue.causes, tuple(p for p in catalogue.patterns if p.causes & wanted), catalogue.glossary)

@@ -96,7 +96,6 @@ class Scanner:
         self._on_match = on_match
         self._block = block
         self._buffer = bytearray(2 * block)
-        self._subjects: dict[Any, Any] = {}
 
     def scan(self, stream: Stream, progress: Callable[[int], None] | None = None) -> Findings:
         """All that one stream shows. What cannot be read is a problem in the result."""
@@ -187,17 +186,8 @@ class Scanner:
             found.harmless += 1
             return False
         match = Match(record, pattern.id, cause, captures)
-        get = record.fields.get
-        key = (pattern.id, cause, record.origin, record.component, get("upstream_cluster"), get("destination_host"))
-        known = self._subjects.get(key) if record.format == "access-log" and not captures else None
-        if known is None:
-            subject = subject_of(record, pattern, captures)
-            known = subject, facts_of(record, captures, subject)
-            if get("direction") in ("outbound", "inbound"):
-                if len(self._subjects) > 20_000:
-                    self._subjects.clear()
-                self._subjects[key] = known
-        found.add_match(match, *known)
+        subject = subject_of(record, pattern, captures)
+        found.add_match(match, subject, facts_of(record, captures, subject))
         if self._on_match:
             self._on_match(match)
         return self.catalogue.causes[cause].kind is Kind.FAILURE

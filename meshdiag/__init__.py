@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshdiag.catalogue import Catalogue, Cause, Pattern
     from meshdiag.diagnosis import Diagnosis, Finding, Findings
     from meshdiag.explanation import Explanation, explain
+    from meshdiag.learning import Draft, learn
     from meshdiag.model import (
         Confidence,
         Evidence,
@@ -42,6 +43,7 @@ _HOME = {
     **dict.fromkeys(("Catalogue", "Cause", "Pattern"), "meshdiag.catalogue"),
     **dict.fromkeys(("Diagnosis", "Finding", "Findings"), "meshdiag.diagnosis"),
     **dict.fromkeys(("Explanation", "explain"), "meshdiag.explanation"),
+    **dict.fromkeys(("Draft", "learn"), "meshdiag.learning"),
     **dict.fromkeys(
         (
             "Confidence", "Evidence", "Kind", "Match", "MeshdiagError", "Origin", "Problem", "Record", "Remedy", "Sample",
@@ -52,9 +54,9 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
-    "Catalogue", "Cause", "Confidence", "Diagnosis", "Evidence", "Explanation", "Finding", "Findings", "Kind", "Match",
+    "Catalogue", "Cause", "Confidence", "Diagnosis", "Draft", "Evidence", "Explanation", "Finding", "Findings", "Kind", "Match",
     "MeshdiagError", "Origin", "Pattern", "Problem", "Record", "Remedy", "Sample", "Severity", "State", "Step", "Subject",
-    "classify", "diagnose", "explain",
+    "classify", "diagnose", "explain", "learn",
 ]  # fmt: skip
 
 

@@ -159,22 +159,42 @@ class Step:
         return {k: v for k in ("text", "command", "manifest") if (v := getattr(self, k))}
 
 
+class Risk(StrEnum):
+    """What applying a remedy may do: nothing, change how requests flow, or open something that was closed."""
+
+    SAFE = "safe"
+    CHANGES_TRAFFIC = "changes traffic"
+    WEAKENS_SECURITY = "weakens security"
+
+
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What to do, how to see that it worked, and how to take it back."""
+    """What to do, why it helps, what it risks, how to see that it worked, and how to take it back.
+
+    production  for a remedy that weakens security: what to do instead where it matters
+    notes       what could not be filled in and why, such as a name from the log that is no Kubernetes name
+    """
 
     title: str
     steps: tuple[Step, ...]
     verify: str = ""
     undo: str = ""
+    why: str = ""
+    risk: Risk = Risk.SAFE
+    production: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The shape of the JSON output."""
         return {
             "title": self.title,
+            "why": self.why,
+            "risk": self.risk.value,
+            "production": self.production,
             "steps": [s.to_dict() for s in self.steps],
             "verify": self.verify,
             "undo": self.undo,
+            "notes": list(self.notes),
         }
 
 

@@ -8,18 +8,78 @@ import json
 import re
 import tarfile
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 import meshdiag
+from meshdiag.cli import main
+from meshdiag.diagnosis import Finding
 from meshdiag.formats import access
-from meshdiag.model import Kind
+from meshdiag.model import Kind, State
 
 SAMPLES = Path(__file__).parents[1] / "sample_logs"
 SCHEMA = Path(meshdiag.__file__).parent / "diagnosis" / "diagnosis.schema.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A cause, and a part of its subject where only some of its findings are meant."""
+
+    cause: str
+    subject: str = ""
+
+    @classmethod
+    def read(cls, entry: str | dict[str, str]) -> Wanted:
+        return cls(entry) if isinstance(entry, str) else cls(**entry)
+
+    def __str__(self) -> str:
+        return f"{self.cause}={self.subject}" if self.subject else self.cause
+
+    def of(self, findings: Iterable[Finding]) -> list[Finding]:
+        return [f for f in findings if f.cause == self.cause and self.subject in str(f.subject)]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An entry of scenarios.yaml: what its fields mean stands there."""
+
+    name: str
+    root: Wanted
+    symptoms: tuple[Wanted, ...]
+    distractors: tuple[Wanted, ...]
+    recovered: tuple[str, ...]
+    benign: tuple[str, ...]
+
+    @classmethod
+    def read(cls, entry: dict[str, Any]) -> Scenario:
+        unknown = entry.keys() - {"name", "root", "subject", "symptoms", "distractors", "recovered", "benign"}
+        assert not unknown, unknown
+        return cls(
+            entry["name"],
+            Wanted(entry["root"], entry["subject"]),
+            tuple(map(Wanted.read, entry["symptoms"])),
+            tuple(map(Wanted.read, entry["distractors"])),
+            tuple(entry.get("recovered", ())),
+            tuple(entry.get("benign", ())),
+        )
+
+    @property
+    def failing(self) -> set[str]:
+        wanted = (self.root, *self.symptoms, *self.distractors)
+        return {w.cause for w in wanted} | set(self.recovered)
+
+
+SCENARIOS = [
+    Scenario.read(entry)
+    for entry in yaml.safe_load((Path(__file__).parent / "scenarios.yaml").read_text("utf-8"))["scenarios"]
+]
 
 # The cause that is to rank first. Several stand where each is a fair first answer.
 EXPECTED: dict[str, set[str]] = {
@@ -33,6 +93,7 @@ EXPECTED: dict[str, set[str]] = {
     "08-istiod-certificate-expired": {"istiod-certificate-expired"},
     "09-ambient": {"ztunnel-policy-denied", "network-policy-blocked"},
     "10-rejected-envoyfilter": {"xds-config-rejected"},
+    **{s.name: {s.root.cause} for s in SCENARIOS},
 }
 
 # Causes that are in the lines besides the first.
@@ -51,6 +112,7 @@ HEALTHY: dict[str, set[str]] = {
 }
 
 everyone = pytest.mark.parametrize("name", sorted(EXPECTED))
+each_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
 
 
 def archive_script() -> ModuleType:
@@ -78,8 +140,11 @@ def test_every_scenario_is_expected_here_and_told_in_the_readme() -> None:
 def test_the_samples_are_small() -> None:
     files = [p for p in SAMPLES.rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in files) < 1_000_000
-    for path in (p for p in files if p.suffix == ".log"):
-        assert 30 <= len(path.read_bytes().splitlines()) <= 300, path
+    logs = [p for p in files if ".log" in p.suffixes]
+    assert len(logs) > 60
+    for path in logs:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        assert 30 <= len(content.splitlines()) <= 300, path
 
 
 @everyone
@@ -110,6 +175,81 @@ def test_the_gateway_is_not_blamed_for_the_symptom(diagnoses: dict[str, meshdiag
     assert failures["xds-config-rejected"].rank in failures["cluster-not-found"].explained_by
     failures = {f.cause: f for f in diagnoses["07-proxy-stuck-not-ready"].failures}
     assert failures["proxy-waiting-for-config"].explained_by
+
+
+def back(finding: Finding, findings: dict[int, Finding]) -> Iterator[Finding]:
+    """What explains a finding, and what explains that, and so on."""
+    todo, seen = list(finding.explained_by), set()
+    while todo:
+        rank = todo.pop()
+        if rank not in seen:
+            seen.add(rank)
+            yield findings[rank]
+            todo += findings[rank].explained_by
+
+
+@each_scenario
+def test_the_root_cause_is_on_top(diagnoses: dict[str, meshdiag.Diagnosis], scenario: Scenario) -> None:
+    first = diagnoses[scenario.name].failures[0]
+    assert first.cause == scenario.root.cause
+    assert scenario.root.subject in str(first.subject)
+    assert first.rank == 1
+    assert not first.explained_by
+    assert first.state is State.ONGOING
+
+
+@each_scenario
+def test_the_symptoms_lead_to_the_root_cause(diagnoses: dict[str, meshdiag.Diagnosis], scenario: Scenario) -> None:
+    failures = {f.rank: f for f in diagnoses[scenario.name].failures}
+    own = {f.rank for d in scenario.distractors for f in d.of(failures.values())}
+    for symptom in scenario.symptoms:
+        findings = symptom.of(failures.values())
+        assert findings, symptom
+        for finding in findings:
+            chain = list(back(finding, failures))
+            assert scenario.root.cause in {f.cause for f in chain}, (str(symptom), str(finding.subject))
+            assert not own & {f.rank for f in chain}, (str(symptom), str(finding.subject))
+
+
+@each_scenario
+def test_distractors_stand_for_themselves(diagnoses: dict[str, meshdiag.Diagnosis], scenario: Scenario) -> None:
+    failures = {f.rank: f for f in diagnoses[scenario.name].failures}
+    for distractor in scenario.distractors:
+        findings = distractor.of(failures.values())
+        assert findings, distractor
+        for finding in findings:
+            assert finding.rank > 1
+            assert scenario.root.cause not in {f.cause for f in back(finding, failures)}, str(finding.subject)
+
+
+@each_scenario
+def test_nothing_else_is_said_to_fail(diagnoses: dict[str, meshdiag.Diagnosis], scenario: Scenario) -> None:
+    findings = diagnoses[scenario.name].findings
+    assert {f.cause for f in findings if f.kind is Kind.FAILURE} <= scenario.failing
+    for cause in scenario.recovered:
+        states = {f.state for f in findings if f.cause == cause}
+        assert states
+        assert State.ONGOING not in states
+    assert set(scenario.benign) <= {f.cause for f in findings if f.kind is Kind.BENIGN}
+
+
+@each_scenario
+def test_text_and_json_say_the_same(
+    diagnoses: dict[str, meshdiag.Diagnosis], scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", str(SAMPLES / scenario.name), "--color", "never"]) == 1
+    block = re.search(r"^1\. .+?(?=\n\n)", capsys.readouterr().out, re.M | re.S)
+    assert block is not None
+    first = json.loads(diagnoses[scenario.name].to_json())["findings"][0]
+    assert first["cause"] == scenario.root.cause
+    assert f"  {first['cause']} (" in re.sub(r"\s{2,}", "  ", block[0])
+    assert scenario.root.subject in block[0]
+
+
+@each_scenario
+def test_the_order_of_files_does_not_matter(scenario: Scenario) -> None:
+    files = sorted(p for p in (SAMPLES / scenario.name).rglob("*") if p.is_file())
+    assert meshdiag.diagnose(*reversed(files)).to_dict() == meshdiag.diagnose(*files).to_dict()
 
 
 @pytest.mark.parametrize(
@@ -200,3 +340,41 @@ def test_requests_can_be_followed_from_proxy_to_proxy() -> None:
                 caller = [f for f in by_side["outbound"] if f["upstream_local_address"] in remote]
                 assert "503" in {f["response_code"] for f in caller}
     assert refused == 20
+
+
+def requests(folder: str) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Access records by request id and side (`inbound`, `outbound`) of one scenario's text logs."""
+    seen: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted((SAMPLES / folder).glob("*.log*")):
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for line in content.decode().splitlines():
+            if line.startswith("["):
+                record = access.FORMAT.parse(line)
+                assert record is not None
+                fields = dict(record.fields)
+                if "direction" in fields and "request_id" in fields:
+                    seen[fields["request_id"]][fields["direction"]].append(fields)
+    return seen
+
+
+def test_retries_share_their_request_id() -> None:
+    """The client logs one line where the server's proxy logs one for each try."""
+    tries = 0
+    for sides in requests("11-via-upstream-chain").values():
+        refused = [f for f in sides["inbound"] if f.get("response_flags") == "UF"]
+        if refused:
+            caller = [f for f in sides["outbound"] if "pricing" in f["upstream_cluster"]]
+            assert [f["response_flags"] for f in caller] == ["URX"]
+            assert len(refused) == 3
+            assert {f["downstream_remote_address"] for f in refused} == {caller[0]["upstream_local_address"]}
+            tries += 3
+    assert tries == 36
+
+    multiplied = [s for s in requests("20-retries-multiply").values() if len(s["inbound"]) > 4]
+    assert len(multiplied) == 6
+    for sides in multiplied:
+        at = {port: [f for f in sides["inbound"] if f["destination_port"] == port] for port in ("8080", "9200")}
+        assert [len(at["8080"]), len(at["9200"])] == [2, 6]
+        client = [f for f in sides["outbound"] if f["destination_port"] == "9200"]
+        assert len(client) == 2
+        assert {f["upstream_local_address"] for f in client} < {f["downstream_remote_address"] for f in at["9200"]}

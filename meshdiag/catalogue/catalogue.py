@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meshdiag import cache
-from meshdiag.catalogue.entries import Cause, Pattern
+from meshdiag.catalogue.entries import Cause, Pattern, Sequence
 from meshdiag.model import MeshdiagError, Record
 
 ENV = "MESHDIAG_PATTERNS"
@@ -22,7 +22,7 @@ ENV = "MESHDIAG_PATTERNS"
 ENTRY_POINT = "meshdiag.patterns"
 """Entry points of this group name a package or a callable that gives a folder."""
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 """Raised when load() makes other values of the same files."""
 
 
@@ -37,6 +37,7 @@ class Catalogue:
     causes: Mapping[str, Cause]
     patterns: tuple[Pattern, ...]
     glossary: tuple[Mapping[str, Any], ...] = ()
+    sequences: tuple[Sequence, ...] = ()
     digest: str = ""
 
     @classmethod
@@ -65,7 +66,8 @@ class Catalogue:
         patterns = [Pattern.from_raw(r) for r in raw["patterns"]]
         if not ordered:
             patterns.sort(key=lambda p: p.order)
-        return cls(causes, tuple(patterns), tuple(raw.get("glossary", ())), digest)
+        sequences = tuple(Sequence.from_raw(r) for r in raw.get("sequences", ()))
+        return cls(causes, tuple(patterns), tuple(raw.get("glossary", ())), sequences, digest)
 
     @cached_property
     def by_format(self) -> Mapping[str, tuple[Pattern, ...]]:
@@ -80,6 +82,12 @@ class Catalogue:
     def by_id(self) -> Mapping[str, Pattern]:
         """The patterns by id."""
         return {p.id: p for p in self.patterns}
+
+    @cached_property
+    def signals(self) -> frozenset[str]:
+        """Ids of the patterns whose times sequences, the readiness timeline or "what changed" ask for."""
+        own = {p.id for p in self.patterns if p.milestone or p.change}
+        return frozenset(own.union(*(s.members for s in self.sequences)))
 
     @cached_property
     def explained(self) -> Mapping[str, frozenset[str]]:
@@ -178,6 +186,7 @@ def _load(packs: tuple[tuple[Path, tuple[tuple[str, str], ...]], ...], full: boo
         "causes": raw["causes"],
         "glossary": raw["glossary"],
         "patterns": [{k: v for k, v in p.items() if k not in _ONLY_FULL} for p in raw["patterns"]],
+        "sequences": [{k: v for k, v in s.items() if k not in _ONLY_FULL} for s in raw["sequences"]],
     }
     # in the order in which they are tried, so that a cold start need not sort them
     lean["patterns"].sort(key=lambda p: book.by_id[p["id"]].order)

@@ -40,15 +40,39 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Explains:
-    """One symptom of a cause and where that holds: `same-pod`, `same-destination` or `same-mesh`."""
+    """One symptom of a cause and where and when that holds.
+
+    scope   `same-pod`, `same-destination` or `same-mesh`
+    order   `before`: the cause must have begun before the symptom did; `any`: they need only go together
+    within  seconds that may lie between them; 0 leaves it to the state: what lasts explains until it is over
+    """
 
     cause: str
     scope: str
+    order: str = "any"
+    within: float = 0.0
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds(duration: str) -> float:
+    """The seconds of `30s`, `5m` or `1h`."""
+    return float(int(duration[:-1]) * _SECONDS[duration[-1]])
+
+
+def _explains(raw: Mapping[str, Any]) -> Explains:
+    within = seconds(raw.get("within", "0s"))
+    return Explains(raw["cause"], raw["scope"], raw.get("order", "any"), within)
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What is wrong (or right), what it explains, and what to do. `remedies` are raw: `meshdiag.remedies` fills them in."""
+    """What is wrong (or right), what it explains, and what to do. `remedies` are raw: `meshdiag.remedies` fills them in.
+
+    relayed  `upstream`: a line of this cause only repeats what the next hop decided, whose log says why; `downstream`: what the
+             hop before it did
+    """
 
     id: str
     kind: Kind
@@ -57,6 +81,7 @@ class Cause:
     explanation: str
     explains: tuple[Explains, ...] = ()
     recovered_by: tuple[str, ...] = ()
+    relayed: str = ""
     checks: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     tell_apart: str = ""
@@ -73,8 +98,9 @@ class Cause:
             severity=Severity(raw["severity"]),
             title=raw["title"].strip(),
             explanation=raw["explanation"].strip(),
-            explains=tuple(Explains(e["cause"], e["scope"]) for e in raw.get("explains", ())),
+            explains=tuple(_explains(e) for e in raw.get("explains", ())),
             recovered_by=tuple(raw.get("recovered_by", ())),
+            relayed=raw.get("relayed", ""),
             checks=tuple(raw.get("checks", ())),
             alternatives=tuple(raw.get("alternatives", ())),
             tell_apart=raw.get("tell_apart", "").strip(),
@@ -102,6 +128,7 @@ class Pattern:
     alternatives: tuple[str, ...] = ()
     subject: Any = None
     milestone: str = ""
+    change: str = ""
     since: str = ""
     until: str = ""
     note: str = ""
@@ -130,6 +157,7 @@ class Pattern:
             alternatives=tuple(raw.get("alternatives", ())),
             subject=raw.get("subject"),
             milestone=raw.get("milestone", ""),
+            change=raw.get("change", ""),
             since=raw.get("since", ""),
             until=raw.get("until", ""),
             note=raw.get("note", ""),
@@ -218,3 +246,56 @@ class Pattern:
             if m:
                 out.update((k, v) for k, v in m.groupdict().items() if v is not None)
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A rule over the times of other patterns' matches: A then B, A without B, or at least N of A in a time.
+
+    first     ids of the patterns of A
+    then      ids of the patterns of B: one within `within` seconds after an A
+    without   ids of the patterns of B: none after the last A, although the log goes on for `within` seconds
+    at_least  so many A within `within` seconds
+    on        `pod`: in one pod; `mesh`: anywhere
+    says      what it means, for the evidence
+    """
+
+    id: str
+    cause: str
+    first: frozenset[str]
+    then: frozenset[str]
+    without: frozenset[str]
+    at_least: int
+    within: float
+    on: str
+    confidence: Confidence
+    says: str
+    examples: tuple[str, ...] = ()
+    near_misses: tuple[str, ...] = ()
+    file: str = ""
+    line: int = 0
+
+    @classmethod
+    def from_raw(cls, raw: Mapping[str, Any]) -> Sequence:
+        """From the validated, resolved mapping that `load` makes of a pattern file."""
+        return cls(
+            id=raw["id"],
+            cause=raw["cause"],
+            first=frozenset(raw["first"]),
+            then=frozenset(raw.get("then", ())),
+            without=frozenset(raw.get("without", ())),
+            at_least=raw.get("at_least", 1),
+            within=seconds(raw["within"]),
+            on=raw.get("on", "pod"),
+            confidence=Confidence(raw.get("confidence", "likely")),
+            says=raw["says"].strip(),
+            examples=tuple(raw.get("examples", ())),
+            near_misses=tuple(raw.get("near_misses", ())),
+            file=raw.get("file", ""),
+            line=raw.get("line", 0),
+        )
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Every pattern it asks about."""
+        return self.first | self.then | self.without

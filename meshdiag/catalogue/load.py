@@ -52,10 +52,12 @@ def load(packs: Iterable[tuple[Path, Mapping[str, str]]], trusted: Path | None =
 
     `trusted` names the pack inside an installed wheel: it was validated when the wheel was tested, so only its links are.
 
-    Returns {"patterns": [...], "causes": [...], "glossary": [...]}, plain JSON values. Raises CatalogueError with every fault.
+    Returns {"patterns": [...], "sequences": [...], "causes": [...], "glossary": [...]}, plain JSON values. Raises
+    CatalogueError with every fault.
     """
     faults: list[Fault] = []
     patterns: dict[str, Raw] = {}
+    sequences: dict[str, Raw] = {}
     causes: dict[str, Raw] = {}
     lists: dict[str, Any] = {}
     disabled: set[str] = set()
@@ -92,11 +94,18 @@ def load(packs: Iterable[tuple[Path, Mapping[str, str]]], trusted: Path | None =
                 patterns[raw["id"]] = {**defaults, **raw, "file": shown, "line": line}
                 if directory != trusted:
                     faults += _regex_faults(shown, file, path, raw)
+            for i, raw in enumerate(file.data.get("sequences", ())):
+                line = file.line(("sequences", i, "id"))
+                _once(seen, f"pattern {raw['id']}", shown, line, faults)
+                sequences[raw["id"]] = {**raw, "file": shown, "line": line}
     for name in disabled:
         patterns.pop(name, None)
+        sequences.pop(name, None)
     for raw in patterns.values():
         own = trusted is not None and Path(raw["file"]).is_relative_to(trusted)
         faults += _resolve(raw, lists, causes, checked=own)
+    for raw in sequences.values():
+        faults += _sequence_faults(raw, patterns, causes)
     faults += _cause_faults(causes)
     for term in glossary:
         for cause in term.get("causes", ()):
@@ -104,7 +113,12 @@ def load(packs: Iterable[tuple[Path, Mapping[str, str]]], trusted: Path | None =
                 faults.append(Fault(term["file"], 1, f"glossary: {term['term']}: no cause is named {cause!r}"))
     if faults:
         raise CatalogueError(faults)
-    return {"patterns": list(patterns.values()), "causes": list(causes.values()), "glossary": glossary}
+    return {
+        "patterns": list(patterns.values()),
+        "sequences": list(sequences.values()),
+        "causes": list(causes.values()),
+        "glossary": glossary,
+    }
 
 
 def _kind(data: Any) -> str:
@@ -193,6 +207,37 @@ def _resolve(raw: Raw, lists: Mapping[str, Any], causes: Mapping[str, Raw], chec
                 "no necessary text: give one condition a `contains`, `equals` or `one_of` with "
                 f"{necessary.MIN_LITERAL} or more plain characters in a row, or a `prefilter` regular expression"
             )
+
+
+def _sequence_faults(raw: Raw, patterns: Mapping[str, Raw], causes: Mapping[str, Raw]) -> Iterator[Fault]:
+    """Faults of a sequence; its members become the ids of patterns."""
+
+    def fault(text: str) -> Fault:
+        return Fault(raw["file"], raw["line"], f"{raw['id']}: {text}")
+
+    if raw["cause"] not in causes:
+        yield fault(f"no cause is named {raw['cause']!r}")
+    if ("then" in raw) + ("without" in raw) + ("at_least" in raw) != 1:
+        yield fault("give one of `then`, `without` and `at_least`")
+    for key in ("first", "then", "without"):
+        ids: set[str] = set()
+        for kind, names in raw.get(key, {}).items():
+            for name in names:
+                found = {i for i, p in patterns.items() if name in _named(p, i, kind)}
+                if not found:
+                    yield fault(f"{key}: no pattern has the {kind} {name!r}")
+                ids |= found
+        if key in raw:
+            raw[key] = sorted(ids)
+
+
+def _named(pattern: Raw, id: str, kind: str) -> set[str]:
+    """What a member of a sequence may call a pattern by."""
+    if kind == "pattern":
+        return {id}
+    if kind == "milestone":
+        return {pattern.get("milestone", "")}
+    return {pattern["cause"], *(r["cause"] for r in pattern.get("cause_by", ()))}
 
 
 def prefilter_of(raw: Raw) -> tuple[str, ...] | None:

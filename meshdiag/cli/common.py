@@ -79,7 +79,7 @@ def parse_jobs(text: str) -> int:
 
 
 def style_of(options: argparse.Namespace) -> Style:
-    from meshdiag.views.style import Style
+    from meshdiag.views.style import Style, wants_colour
 
     return Style(wants_colour(sys.stdout, options.color))
 

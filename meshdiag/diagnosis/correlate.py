@@ -1,14 +1,20 @@
-"""What explains what: the catalogue's `explains`, where its scope holds, and what is over.
+"""What explains what: by request id, by pod, by destination, by mesh, and in time. Pure functions of merged findings.
 
-Pure functions of merged tallies. This is the seam for correlation by request id, time order and deployments.
+The catalogue says which causes can explain which, where and when (`explains`), and which only repeat what another hop
+decided (`relayed`). Links never run in a circle: of a circle the weakest link goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 from meshdiag.catalogue import Catalogue, Cause
+from meshdiag.catalogue.entries import Explains
 from meshdiag.diagnosis.findings import Key, Place, Tally
+from meshdiag.diagnosis.onset import onset_of
+from meshdiag.diagnosis.requests import HopKey, Requests, Seen
 from meshdiag.model import Kind, State, Subject
 
 GRACE = 60.0
@@ -17,6 +23,92 @@ first second on; a start takes seconds to a minute)."""
 
 GRACE_COUNT = 60
 """The same bound in lines, for logs without times."""
+
+SLACK = 600.0
+"""Seconds that may lie between a cause and its symptom where the catalogue says nothing else: proxies retry with growing
+pauses, and counters such as kubelet's report late."""
+
+SKEW = 5.0
+"""Seconds that clocks of two nodes may differ."""
+
+MAX_SUBJECTS = 200
+"""Subjects of one cause that are shown; the rest is one finding about the mesh."""
+
+SHARE = 0.5
+"""A finding is explained by joined requests when at least this share of its requests is."""
+
+
+class Strength(IntEnum):
+    """How strong a link is; the greater the weaker."""
+
+    REQUEST = 0
+    POD = 1
+    DESTINATION = 2
+    SETTLED = 3
+    MESH = 4
+
+
+_STRENGTH = {
+    "same-pod": Strength.POD,
+    "same-destination": Strength.DESTINATION,
+    "same-mesh": Strength.MESH,
+}
+
+Links = dict[Key, dict[Key, Strength]]
+"""For each finding those that it explains."""
+
+
+# -- which findings there are
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Tallies as findings show them: `owner` says where each tally went, `reach` which clients saw it and how often."""
+
+    tallies: dict[Key, Tally]
+    owner: dict[Key, Key]
+    reach: dict[Key, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+
+
+def grouped(tallies: Mapping[Key, Tally]) -> Grouped:
+    """One finding about a service that several clients cannot reach; at most MAX_SUBJECTS of one cause."""
+    clients: dict[tuple[str, str], list[Key]] = {}
+    for key in tallies:
+        if key[1].kind == "edge" and key[1].destination:
+            clients.setdefault((key[0], key[1].destination), []).append(key)
+    out = dict(tallies)
+    owner = {key: key for key in tallies}
+    reach: dict[Key, tuple[tuple[str, int], ...]] = {}
+    for (cause, destination), keys in clients.items():
+        if len(keys) < 2:
+            continue
+        new = (cause, Subject("service", name=destination))
+        reach[new] = tuple(
+            sorted(((k[1].source or "?", tallies[k].count) for k in keys), key=lambda sc: (-sc[1], sc[0]))
+        )
+        _merge(out, owner, keys, new)
+    by_cause: dict[str, list[Key]] = {}
+    for key in out:
+        by_cause.setdefault(key[0], []).append(key)
+    for cause, keys in by_cause.items():
+        if len(keys) > MAX_SUBJECTS:
+            rest = sorted(keys, key=lambda k: (-out[k].count, k))[MAX_SUBJECTS - 1 :]
+            _merge(out, owner, rest, (cause, Subject("mesh", name=f"{len(rest):,} others")))
+    return Grouped(out, owner, {k: v for k, v in reach.items() if k in out})
+
+
+def _merge(out: dict[Key, Tally], owner: dict[Key, Key], keys: Iterable[Key], new: Key) -> None:
+    gone = set(keys)
+    merged = Tally()
+    for key in sorted(gone):
+        merged = merged.merged(out.pop(key))
+    out[new] = merged.merged(out[new]) if new in out else merged
+    for old, now in owner.items():
+        if now in gone:
+            owner[old] = new
+
+
+# -- whether it is over
 
 
 def state_of(cause: Cause, tally: Tally, good: Sequence[Tally]) -> State:
@@ -47,19 +139,29 @@ def _short(place: Place) -> bool:
     return place.count <= GRACE_COUNT
 
 
-def links(keys: Sequence[Key], tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, set[Key]]:
-    """For each finding the findings that it explains."""
+# -- by pod, destination and mesh, in time
+
+
+def declared(
+    keys: Iterable[Key], tallies: Mapping[Key, Tally], states: Mapping[Key, State], catalogue: Catalogue
+) -> Links:
+    """The links that the catalogue's `explains` makes, where scope and time hold."""
     by_cause: dict[str, list[Key]] = {}
     for key in keys:
         by_cause.setdefault(key[0], []).append(key)
-    out: dict[Key, set[Key]] = {}
+    out: Links = {}
     for key in keys:
         cause = catalogue.causes.get(key[0])
         for e in cause.explains if cause else ():
             for other in by_cause.get(e.cause, ()):
-                if in_scope(e.scope, key, other, tallies):
-                    out.setdefault(key, set()).add(other)
+                if in_scope(e.scope, key, other, tallies) and in_time(e, key, other, tallies, states):
+                    _link(out, key, other, _STRENGTH[e.scope])
     return out
+
+
+def _link(links: Links, a: Key, b: Key, strength: Strength) -> None:
+    known = links.setdefault(a, {})
+    known[b] = min(strength, known.get(b, strength))
 
 
 def in_scope(scope: str, a: Key, b: Key, tallies: Mapping[Key, Tally]) -> bool:
@@ -68,16 +170,205 @@ def in_scope(scope: str, a: Key, b: Key, tallies: Mapping[Key, Tally]) -> bool:
         return True
     if scope == "same-pod":
         return not tallies[a].places.keys().isdisjoint(tallies[b].places)
-    return _same_destination(a[1], b[1]) or not tallies[a].places.keys().isdisjoint(tallies[b].places)
+    return same_destination(a[1], b[1]) or not tallies[a].places.keys().isdisjoint(tallies[b].places)
 
 
-def _same_destination(a: Subject, b: Subject) -> bool:
-    x, y = _destination(a), _destination(b)
+def in_time(e: Explains, a: Key, b: Key, tallies: Mapping[Key, Tally], states: Mapping[Key, State]) -> bool:
+    """Whether the times of `a` allow it to explain `b`; unknown times do.
+
+    What lasts may have been logged once, long before its symptom; it must only not begin after the symptom was over. What is
+    over explains only what began before or soon after its end.
+    """
+    for x, y in _spans(e.scope, tallies[a], tallies[b]):
+        if min(*x, *y) < 0:
+            return True
+        slack = e.within or SLACK
+        if x[0] > y[1] + slack:
+            continue
+        if (states[a] is not State.ONGOING or e.within) and y[0] > x[1] + slack:
+            continue
+        if e.order == "before" and not _before(e, tallies[a], tallies[b], x, y):
+            continue
+        return True
+    return False
+
+
+Span = tuple[float, float]
+
+
+def _spans(scope: str, a: Tally, b: Tally) -> list[tuple[Span, Span]]:
+    """First and last of both: in each pod that saw both, or over all."""
+    if scope == "same-pod":
+        common = a.places.keys() & b.places.keys()
+        return [
+            ((a.places[p].first[0], a.places[p].last[0]), (b.places[p].first[0], b.places[p].last[0])) for p in common
+        ]
+    if a.first is None or a.last is None or b.first is None or b.last is None:
+        return [((-1.0, -1.0), (-1.0, -1.0))]
+    return [((a.first.timestamp(), a.last.timestamp()), (b.first.timestamp(), b.last.timestamp()))]
+
+
+def _before(e: Explains, a: Tally, b: Tally, x: Span, y: Span) -> bool:
+    """Whether `a` came before `b` began or rose, and at most `within` before."""
+    began = onset_of(b.minutes, None)
+    start = max(y[0], began.start.timestamp()) if began else y[0]
+    if x[0] > start + max(SKEW, b.minutes.width if began else 0):
+        return False
+    return not e.within or a.minutes.between(start - e.within, start + SKEW) > 0
+
+
+def same_destination(a: Subject, b: Subject) -> bool:
+    """Whether two subjects are the same service, as far as their names tell; unknown names may be."""
+    x, y = label(a), label(b)
     # a workload is mostly named after its service: ratings and ratings-v1
     return not x or not y or x == y or x.startswith(f"{y}-") or y.startswith(f"{x}-")
 
 
-def _destination(s: Subject) -> str:
+def label(s: Subject) -> str:
     """The service's first label: `reviews` for reviews.prod.svc.cluster.local:9080 and for the workload reviews."""
     name = s.destination or s.name
     return name.rpartition("/")[2].partition(":")[0].partition(".")[0]
+
+
+# -- by request id
+
+
+@dataclass(slots=True)
+class Joined:
+    """Requests that the logs of several proxies show.
+
+    links    (explaining, explained) -> how many requests of the sample
+    requests of each finding: (requests, lines) of the sample
+    told     of each finding: how many of its requests another hop explains
+    agreed   of each finding: how many of its requests another hop repeats
+    """
+
+    links: dict[tuple[Key, Key], int] = field(default_factory=dict)
+    requests: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    told: dict[Key, int] = field(default_factory=dict)
+    agreed: dict[Key, int] = field(default_factory=dict)
+
+    def strong(self) -> Links:
+        """The links of findings that are explained for the most part."""
+        out: Links = {}
+        for (a, b), _ in self.links.items():
+            if self.told.get(b, 0) >= SHARE * self.requests[b][0]:
+                _link(out, a, b, Strength.REQUEST)
+        return out
+
+
+def joined(requests: Requests, owner: Mapping[Key, Key], catalogue: Catalogue) -> Joined:
+    """Join the hops of each request; `owner` says to which finding a tally belongs."""
+    out = Joined()
+    whose = {hop: owner.get((hop[0], hop[1])) for hop in requests.by_hop}
+    told: dict[tuple[HopKey, ...], list[tuple[Key, Key]]] = {}  # most requests take one of a few ways
+    for hops in requests.own():
+        lines: dict[Key, int] = {}
+        for hop, (n, _, _) in hops.items():
+            if (key := whose[hop]) is not None:
+                lines[key] = lines.get(key, 0) + n
+        for key, n in lines.items():
+            r, m = out.requests.get(key, (0, 0))
+            out.requests[key] = r + 1, m + n
+        if len(hops) < 2:
+            continue
+        way = tuple(sorted(hops, key=lambda h: (hops[h][1], h)))
+        pairs = told.get(way)
+        if pairs is None:
+            links = {
+                (a, b)
+                for x, y in _told(hops, catalogue)
+                if (a := owner.get(x)) is not None and (b := owner.get(y)) is not None and a != b
+            }
+            pairs = told[way] = sorted(links)
+        for pair in pairs:
+            out.links[pair] = out.links.get(pair, 0) + 1
+        for b in {b for _, b in pairs}:
+            out.told[b] = out.told.get(b, 0) + 1
+        for a in {a for a, _ in pairs}:
+            out.agreed[a] = out.agreed.get(a, 0) + 1
+    return out
+
+
+def _told(hops: Mapping[HopKey, Seen], catalogue: Catalogue) -> set[tuple[Key, Key]]:
+    """(explaining, explained) of one request: what a hop only relays, the nearest other failing hop decided."""
+    below: dict[HopKey, list[HopKey]] = {a: [b for b in hops if b != a and _next(a, b, hops)] for a in hops}
+    above: dict[HopKey, list[HopKey]] = {a: [] for a in hops}
+    for a, bs in below.items():
+        for b in bs:
+            above[b].append(a)
+    out = set()
+    for y in hops:
+        way = _relayed(catalogue, y[0])
+        for x in below[y] if way == "upstream" else above[y] if way == "downstream" else ():
+            if _relayed(catalogue, x[0]) in ("", way):
+                out.add(((x[0], x[1]), (y[0], y[1])))
+        for x in (*below[y], *above[y]):
+            # and what the catalogue says of neighbours: a client's timeout explains the server's lost client
+            if any(e.cause == y[0] for e in _explains(catalogue, x[0])):
+                out.add(((x[0], x[1]), (y[0], y[1])))
+    return {(x, y) for x, y in out if (y, x) not in out or x < y}
+
+
+def _relayed(catalogue: Catalogue, cause: str) -> str:
+    known = catalogue.causes.get(cause)
+    return known.relayed if known else ""
+
+
+def _explains(catalogue: Catalogue, cause: str) -> tuple[Explains, ...]:
+    known = catalogue.causes.get(cause)
+    return known.explains if known else ()
+
+
+def _next(a: HopKey, b: HopKey, hops: Mapping[HopKey, Seen]) -> bool:
+    """Whether `b` is the hop below `a`: the server of a client's call, or a call that the server makes."""
+    x, y = a[1], b[1]
+    if x.kind == "edge" and y.kind == "workload":
+        return bool(label(x)) and bool(label(y)) and same_destination(x, y)
+    if x.kind == "workload" and y.kind == "edge":
+        source = y.source.rpartition("/")[2]
+        return a[2] == b[2] or (bool(source) and source == x.name)
+    # through an east-west gateway or a waypoint: two calls of one request to the same service, the second began later
+    return (
+        x.kind == y.kind == "edge" and a[2] != b[2] and x.destination == y.destination and hops[a][1] < hops[b][1]
+    )
+
+
+# -- all links together
+
+
+def acyclic(links: Links) -> Links:
+    """The links without those that close a circle: of each circle the weakest goes."""
+    out = {a: dict(bs) for a, bs in links.items()}
+    while circle := _circle(out):
+        a, b = max(zip(circle, (*circle[1:], circle[0]), strict=True), key=lambda ab: (out[ab[0]][ab[1]], ab[0], ab[1]))
+        del out[a][b]
+    return out
+
+
+def _circle(links: Links) -> list[Key]:
+    done: set[Key] = set()
+    for start in sorted(links):
+        if start in done:
+            continue
+        path: list[Key] = []
+        on_path: set[Key] = set()
+        stack: list[tuple[Key, Iterable[Key]]] = [(start, iter(sorted(links.get(start, ()))))]
+        path.append(start)
+        on_path.add(start)
+        while stack:
+            node, rest = stack[-1]
+            for other in rest:
+                if other in on_path:
+                    return path[path.index(other) :]
+                if other not in done:
+                    stack.append((other, iter(sorted(links.get(other, ())))))
+                    path.append(other)
+                    on_path.add(other)
+                    break
+            else:
+                stack.pop()
+                path.pop()
+                on_path.discard(node)
+                done.add(node)
+    return []

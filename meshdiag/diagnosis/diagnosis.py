@@ -3,103 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from meshdiag import remedies
-from meshdiag.catalogue import Catalogue, Cause
-from meshdiag.diagnosis.correlate import in_scope, links, state_of
-from meshdiag.diagnosis.findings import Findings, Key, Tally
-from meshdiag.model import Confidence, Evidence, Kind, Problem, Remedy, Sample, Severity, State, Subject
+from meshdiag.catalogue import Catalogue
+from meshdiag.diagnosis.finding import Finding, Unrecognised, iso
+from meshdiag.diagnosis.findings import Findings
+from meshdiag.diagnosis.ranking import ranked
+from meshdiag.diagnosis.timeline import Timeline, timelines
+from meshdiag.model import Kind, MeshdiagError, Problem, Severity
 from meshdiag.redact import redact
 
 SCHEMA = "meshdiag/diagnosis/v1"
-
-_KINDS = list(Kind)
-
-
-def iso(time: datetime | None) -> str | None:
-    """UTC, RFC 3339, milliseconds; None stays None."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """All matches of one cause on one subject.
-
-    kind is the cause's, but `benign` for a failure that was over within its routine start (state `transient`).
-    explains, explained_by are ranks of other findings; alternatives are causes that share these lines.
-    facts are names out of the first sample, for remedies.
-    """
-
-    rank: int
-    cause: str
-    kind: Kind
-    severity: Severity
-    confidence: Confidence
-    state: State
-    title: str
-    explanation: str
-    subject: Subject
-    count: int
-    first: datetime | None
-    last: datetime | None
-    patterns: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    places: int
-    evidence: tuple[Evidence, ...] = ()
-    alternatives: tuple[str, ...] = ()
-    tell_apart: str = ""
-    explains: tuple[int, ...] = ()
-    explained_by: tuple[int, ...] = ()
-    remedies: tuple[Remedy, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
-        """The finding in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""
-        return {
-            "rank": self.rank,
-            "cause": self.cause,
-            "kind": self.kind.value,
-            "severity": self.severity.value,
-            "confidence": self.confidence.value,
-            "state": self.state.value,
-            "title": self.title,
-            "explanation": self.explanation,
-            "subject": self.subject.to_dict(),
-            "count": self.count,
-            "first": iso(self.first),
-            "last": iso(self.last),
-            "places": self.places,
-            "patterns": list(self.patterns),
-            "samples": [{"origin": f"{s.path}@{s.offset}", "line": clean(s.line)} for s in self.samples],
-            "evidence": [e.to_dict() for e in self.evidence],
-            "alternatives": list(self.alternatives),
-            "tell_apart": self.tell_apart,
-            "explains": list(self.explains),
-            "explained_by": list(self.explained_by),
-            "remedies": [r.to_dict() for r in self.remedies],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Unrecognised:
-    """Failing or unusual lines that no pattern knows, of one shape."""
-
-    shape: str
-    count: int
-    sample: Sample
-
-    def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
-        """The entry in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""
-        s = self.sample
-        return {
-            "shape": clean(self.shape), "count": self.count, "sample": clean(s.line), "origin": f"{s.path}@{s.offset}"
-        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +64,7 @@ class Diagnosis:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """Failures first (roots before symptoms), then benign, then healthy."""
-        return _ranked(self.seen, self.catalogue, self.view)
+        return ranked(self.seen, self.catalogue, self.view.shows)
 
     @property
     def failures(self) -> tuple[Finding, ...]:
@@ -157,6 +75,28 @@ class Diagnosis:
     def root_causes(self) -> tuple[Finding, ...]:
         """Failures that no other failure explains."""
         return tuple(f for f in self.failures if not f.explained_by)
+
+    @cached_property
+    def timelines(self) -> tuple[Timeline, ...]:
+        """The readiness timeline of every pod whose start is in the logs: those that are not ready first."""
+        return timelines(self.seen, self.findings, self.catalogue)
+
+    def timeline(self, pod: str) -> Timeline:
+        """The readiness timeline of a pod: its name, `namespace/name`, or the beginning of a name that only one pod has.
+
+        Raises MeshdiagError when no pod, or several, are named so.
+        """
+        namespace, _, name = pod.rpartition("/")
+        those = [t for t in self.timelines if not namespace or t.origin.namespace in ("", namespace)]
+        exact = [t for t in those if name in (t.pod, t.origin.pod) or pod == t.pod]
+        found = exact or [t for t in those if (t.origin.pod or t.pod).startswith(name)]
+        pods = sorted({t.pod for t in found})
+        if len(pods) == 1:
+            # of istio-init and the proxy in one pod it is the proxy that is asked for
+            return min(found, key=lambda t: (t.component == "istio-init", t.component))
+        known = pods or sorted({t.pod for t in self.timelines})
+        which = f"name one of {', '.join(known[:8])}" if known else "no log has the start of a proxy"
+        raise MeshdiagError(f"{'several pods are' if pods else 'no pod with a start in the logs is'} named {pod!r}: {which}")
 
     @property
     def unrecognised(self) -> tuple[Unrecognised, ...]:
@@ -178,6 +118,7 @@ class Diagnosis:
             "matched": seen.matched,
             "harmless": seen.harmless,
             "unrecognised": seen.unrecognised,
+            "requests": {"failed": seen.requests.total(), "sampled": seen.requests.sampled},
             "first": iso(seen.first),
             "last": iso(seen.last),
             "formats": dict(sorted(seen.examined.items(), key=lambda kv: (-kv[1], kv[0]))),
@@ -200,144 +141,3 @@ class Diagnosis:
     def to_json(self, indent: int | None = 2, redacted: bool = True) -> str:
         """`to_dict` as JSON text, ASCII only, so that no control character of a log is written raw."""
         return json.dumps(self.to_dict(redacted), indent=indent)
-
-
-MAX_SUBJECTS = 200
-"""Subjects of one cause that are shown; the rest is one finding about the mesh."""
-
-
-def folded(tallies: Mapping[Key, Tally]) -> dict[Key, Tally]:
-    """The tallies with at most MAX_SUBJECTS of each cause, the most frequent; the others are merged."""
-    by_cause: dict[str, list[Key]] = {}
-    for key in tallies:
-        by_cause.setdefault(key[0], []).append(key)
-    out = dict(tallies)
-    for cause, keys in by_cause.items():
-        if len(keys) <= MAX_SUBJECTS:
-            continue
-        rest = sorted(keys, key=lambda k: (-tallies[k].count, k))[MAX_SUBJECTS - 1 :]
-        merged = Tally()
-        for key in rest:
-            merged = merged.merged(out.pop(key))
-        out[cause, Subject("mesh", name=f"{len(rest):,} others")] = merged
-    return out
-
-
-def _ranked(seen: Findings, catalogue: Catalogue, view: View) -> tuple[Finding, ...]:
-    tallies = folded(seen.tallies)
-    by_cause: dict[str, list[Tally]] = {}
-    for (cause, _), tally in tallies.items():
-        by_cause.setdefault(cause, []).append(tally)
-    states = {
-        key: State.ONGOING
-        if _of_traffic(tally, catalogue)
-        else state_of(c, tally, [t for g in c.recovered_by for t in by_cause.get(g, ())])
-        for key, tally in tallies.items()
-        if (c := catalogue.causes[key[0]])
-    }
-    failing = [k for k in tallies if _kind(catalogue.causes[k[0]], states[k]) is Kind.FAILURE]
-    findings = {
-        key: _finding(key, tally, states[key], catalogue.causes[key[0]], catalogue) for key, tally in tallies.items()
-    }
-    explains = links(sorted(failing), tallies, catalogue)
-    for key, others in settled(failing, findings, tallies).items():
-        explains.setdefault(key, set()).update(others - {k for k in others if key in explains.get(k, ())})
-    explained_by: dict[Key, set[Key]] = {}
-    for key, others in explains.items():
-        for other in others - {key}:
-            # what is over does not explain what goes on
-            if states[key] is State.ONGOING or states[other] is not State.ONGOING:
-                explained_by.setdefault(other, set()).add(key)
-
-    def order(key: Key) -> tuple[Any, ...]:
-        f = findings[key]
-        return (
-            _KINDS.index(f.kind),
-            f.state is not State.ONGOING,
-            key in explained_by,
-            f.severity.rank,
-            f.confidence.rank,
-            -f.count,
-            -(f.last.timestamp() if f.last else 0.0),
-            f.cause,
-            f.subject,
-        )
-
-    ordered = sorted((k for k, f in findings.items() if view.shows(f)), key=order)
-    rank = {key: i for i, key in enumerate(ordered, 1)}
-    return tuple(
-        replace(
-            findings[key],
-            rank=rank[key],
-            explains=tuple(
-                sorted(rank[k] for k in explains.get(key, ()) if k in rank and key in explained_by.get(k, ()))
-            ),
-            explained_by=tuple(sorted(rank[k] for k in explained_by.get(key, ()) if k in rank)),
-        )
-        for key in ordered
-    )
-
-
-def _of_traffic(tally: Tally, catalogue: Catalogue) -> bool:
-    """Whether requests showed it: that a proxy got its configuration later says nothing about them."""
-    known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
-    return any({"access-log", "ztunnel-access"} & set(p.formats) for p in known)
-
-
-def settled(
-    failing: Iterable[Key], findings: Mapping[Key, Finding], tallies: Mapping[Key, Tally]
-) -> dict[Key, set[Key]]:
-    """Findings that are only possible, by the surer finding nearby that is one of their alternatives: it settles the doubt."""
-    out: dict[Key, set[Key]] = {}
-    for key in failing:
-        if findings[key].confidence is not Confidence.POSSIBLE:
-            continue
-        for other in failing:
-            if (
-                other[0] in findings[key].alternatives
-                and findings[other].confidence is not Confidence.POSSIBLE
-                and in_scope("same-destination", other, key, tallies)
-            ):
-                out.setdefault(other, set()).add(key)
-    return out
-
-
-def _kind(cause: Cause, state: State) -> Kind:
-    return Kind.BENIGN if state is State.TRANSIENT and cause.kind is Kind.FAILURE else cause.kind
-
-
-def _finding(key: Key, tally: Tally, state: State, cause: Cause, catalogue: Catalogue) -> Finding:
-    patterns = sorted(tally.patterns, key=lambda p: (-tally.patterns[p], p))
-    known = [catalogue.by_id[p] for p in patterns if p in catalogue.by_id]
-    sure = min((p.confidence for p in known), key=lambda c: c.rank, default=Confidence.LIKELY)
-    alternatives = dict.fromkeys(a for p in known if p.confidence is Confidence.POSSIBLE for a in p.alternatives)
-    facts = dict(tally.proof[0][1]) if tally.proof else {}
-    return Finding(
-        rank=0,
-        cause=cause.id,
-        kind=_kind(cause, state),
-        severity=cause.severity,
-        confidence=sure,
-        state=state,
-        title=cause.title,
-        explanation=cause.explanation,
-        subject=key[1],
-        count=tally.count,
-        first=tally.first,
-        last=tally.last,
-        patterns=tuple(patterns),
-        samples=tuple(s for s, _ in tally.proof),
-        places=len(tally.places),
-        evidence=_evidence(tally, state, cause),
-        alternatives=tuple(a for a in alternatives if a != cause.id) if sure is Confidence.POSSIBLE else (),
-        tell_apart=remedies.fill(cause.tell_apart, facts) if cause.tell_apart else "",
-        remedies=remedies.of(cause, facts),
-        facts=facts,
-    )
-
-
-def _evidence(tally: Tally, state: State, cause: Cause) -> tuple[Evidence, ...]:
-    if state is State.ONGOING:
-        return ()
-    milestones = " or ".join(cause.recovered_by)
-    return (Evidence(f"it was followed by {milestones} in the same container", supports=False),)

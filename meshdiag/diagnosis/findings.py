@@ -9,12 +9,14 @@ and what was cut is the difference to the totals.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
 
+from meshdiag.diagnosis import signals as signals_
+from meshdiag.diagnosis.bounded import Buckets, bottom_k, earlier, later, summed
+from meshdiag.diagnosis.requests import Requests
+from meshdiag.diagnosis.signals import Pods, Position
 from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.model import Match, Problem, Record, Sample, Subject
 
@@ -24,34 +26,12 @@ MAX_PLACES = 2_000
 MAX_PROBLEMS = 500
 SAMPLES = 3
 SAMPLE_CHARS = 2_000
+MAX_MINUTES = 120
+"""Minutes of one tally that are told apart; beyond it they are counted in stretches of 2, 4, … minutes."""
+
+MAX_EDGES = 4_000
 
 Key = tuple[str, Subject]
-Position = tuple[float, int]
-"""When and where in its origin: (seconds since 1970, or -1 without a time; offset)."""
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _hash(key: Any) -> bytes:
-    return hashlib.blake2b(repr(key).encode("utf-8", "replace"), digest_size=8).digest()
-
-
-def bottom_k(items: dict[K, V], limit: int) -> dict[K, V]:
-    """The `limit` items whose keys have the smallest hashes (all of them when there are no more)."""
-    if len(items) <= limit:
-        return items
-    return {k: items[k] for k in sorted(items, key=_hash)[:limit]}
-
-
-def earlier(a: datetime | None, b: datetime | None) -> datetime | None:
-    """The earlier of two times, one of which may be unknown."""
-    return min(a, b) if a and b else a or b
-
-
-def later(a: datetime | None, b: datetime | None) -> datetime | None:
-    """The later of two times, one of which may be unknown."""
-    return max(a, b) if a and b else a or b
 
 
 def place_of(record: Record) -> str:
@@ -89,6 +69,7 @@ class Tally:
     last: datetime | None = None
     patterns: dict[str, int] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
+    minutes: Buckets = field(default_factory=lambda: Buckets(60, MAX_MINUTES))
     proof: list[tuple[Sample, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     """The samples that stand first in their files, with the facts that their records gave."""
 
@@ -108,16 +89,25 @@ class Tally:
         offset: int,
         text: str,
         facts: Mapping[str, str],
+        seconds: float | None = None,
     ) -> None:
-        """Count one record that `pattern` recognised, of a place (see `place_of`), at an offset of a file."""
+        """Count one record that `pattern` recognised, of a place (see `place_of`), at an offset of a file.
+
+        `seconds` is the time since 1970, when it was reckoned already.
+        """
         self.count += 1
+        self.patterns[pattern] = self.patterns.get(pattern, 0) + 1
         if time is not None:
             if self.first is None or time < self.first:
                 self.first = time
             if self.last is None or time > self.last:
                 self.last = time
-        self.patterns[pattern] = self.patterns.get(pattern, 0) + 1
-        position = (time.timestamp() if time else -1.0, offset)
+            if seconds is None:
+                seconds = time.timestamp()
+            position = (seconds, offset)
+            self.minutes.add(seconds)
+        else:
+            position = (-1.0, offset)
         seen = self.places.get(place)
         if seen is None:
             self.places[place] = Place(1, position, position)
@@ -142,8 +132,9 @@ class Tally:
             self.count + other.count,
             earlier(self.first, other.first),
             later(self.last, other.last),
-            _summed(self.patterns, other.patterns),
+            summed(self.patterns, other.patterns),
             bottom_k(places, MAX_PLACES),
+            self.minutes.merged(other.minutes),
             sorted({*self.proof, *other.proof})[:SAMPLES],
         )
 
@@ -160,7 +151,7 @@ class Shape:
         return Shape(self.count + other.count, min(self.sample, other.sample))
 
 
-def _summed(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+def _added(a: Mapping[Subject, int], b: Mapping[Subject, int]) -> dict[Subject, int]:
     out = dict(a)
     for k, n in b.items():
         out[k] = out.get(k, 0) + n
@@ -177,6 +168,9 @@ class Findings:
     unrecognised     failing or unusual records that no pattern knows
     unplaced         records that a filter left out as they do not name their namespace or pod
     examined         records by format, of those looked at (all candidates and a sample of the others)
+    requests         failed requests by x-request-id
+    pods             when which pod said what sequences and the readiness timeline ask for
+    traffic          requests of each edge or workload, failed or not: exact at the beginning of a file, then `estimated`
     first, last      times seen (of matches, and of a sample of the other lines)
     """
 
@@ -192,6 +186,10 @@ class Findings:
     tallies: dict[Key, Tally] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     problems: frozenset[Problem] = frozenset()
+    requests: Requests = field(default_factory=Requests)
+    pods: Pods = field(default_factory=dict)
+    traffic: dict[Subject, int] = field(default_factory=dict)
+    estimated: bool = False
 
     def __add__(self, other: Findings) -> Findings:
         """Merge two findings; neither is changed."""
@@ -211,19 +209,30 @@ class Findings:
             self.unplaced + other.unplaced,
             earlier(self.first, other.first),
             later(self.last, other.last),
-            _summed(self.examined, other.examined),
+            summed(self.examined, other.examined),
             bottom_k(tallies, MAX_TALLIES),
             bottom_k(shapes, MAX_SHAPES),
             problems if len(problems) <= MAX_PROBLEMS else frozenset(sorted(problems)[:MAX_PROBLEMS]),
+            self.requests.merged(other.requests),
+            signals_.merged(self.pods, other.pods),
+            bottom_k(_added(self.traffic, other.traffic), MAX_EDGES),
+            self.estimated or other.estimated,
         )
 
     @classmethod
     def sum(cls, parts: Iterable[Findings]) -> Findings:
-        """All parts together."""
-        total = cls()
+        """All parts together: in pairs, pairs of pairs and so on, so that many small parts are not copied over and over."""
+        sums: list[tuple[int, Findings]] = []
         for part in parts:
-            total = total + part
-        return total
+            size, total = 1, part
+            while sums and sums[-1][0] == size:
+                total = sums.pop()[1] + total
+                size *= 2
+            sums.append((size, total))
+        whole = cls()
+        for _, total in reversed(sums):
+            whole = total + whole
+        return whole
 
     # What follows changes the value in place: for the one who fills it, before it is shared.
 
@@ -235,10 +244,14 @@ class Findings:
             if self.last is None or time > self.last:
                 self.last = time
 
-    def add_match(self, match: Match, subject: Subject, facts: Mapping[str, str]) -> None:
-        """Count a match under its cause and subject."""
+    def add_match(self, match: Match, subject: Subject, facts: Mapping[str, str], failing: bool = True) -> None:
+        """Count a match under its cause and subject; a failing request under its id, too."""
         self.matched += 1
-        self.see(match.record.time)
+        record = match.record
+        self.see(record.time)
+        if failing and record.time is not None and (request_id := record.fields.get("request_id")):
+            hop = self.requests.hop(match.cause, subject, place_of(record))
+            self.requests.add(hop, request_id, record.time.timestamp())
         key = (match.cause, subject)
         tally = self.tallies.get(key)
         if tally is None:
@@ -248,6 +261,19 @@ class Findings:
         tally.add(match, facts)
         if len(tally.places) > 2 * MAX_PLACES:
             tally.places = bottom_k(tally.places, MAX_PLACES)
+
+    def add_signal(self, record: Record, pattern: str) -> None:
+        """Note when a pod said something that sequences or the timeline ask for."""
+        self.see(record.time)
+        sample = Sample(record.origin.path, record.offset, record.text[: signals_.SAMPLE_CHARS])
+        seconds = record.time.timestamp() if record.time else None
+        self.pods = signals_.add(self.pods, place_of(record), record.origin, pattern, seconds, record.offset, sample)
+
+    def saw(self, record: Record, time: datetime | None) -> None:
+        """Widen the time span, and that of the log of the record's pod."""
+        if time is not None:
+            self.see(time)
+            self.pods = signals_.saw(self.pods, place_of(record), record.origin, time.timestamp())
 
     def add_unrecognised(self, record: Record, shape: str) -> None:
         """Count a record that no pattern knows under its shape."""

@@ -66,19 +66,21 @@ def subject_of(record: Record, pattern: Pattern, captures: Mapping[str, str]) ->
     if wanted == "workload":
         return _workload(record)
     if record.format == "access-log":
-        return _of_access(record)
+        return subject_of_access(record)
     if record.format == "ztunnel-access":
         return _of_ztunnel(record)
     if record.format in ("event", "analysis"):
         return _of_object(record)
-    component = record.component or component_of(record.origin) or pattern.component
+    return subject_at(record.origin, record.component or component_of(record.origin) or pattern.component)
+
+
+def subject_at(origin: Origin, component: str) -> Subject:
+    """Who wrote a line of a component: istiod, the agent of a node, or a workload's proxy."""
     if component == "istiod":
-        return Subject(
-            "control-plane", clean(record.origin.namespace), clean(workload_of(record.origin.pod)) or "istiod"
-        )
+        return Subject("control-plane", clean(origin.namespace), clean(workload_of(origin.pod)) or "istiod")
     if component in ("ztunnel", "istio-cni"):
-        return Subject("node", clean(record.origin.namespace), clean(record.origin.pod) or component)
-    return _workload(record)
+        return Subject("node", clean(origin.namespace), clean(origin.pod) or component)
+    return Subject("workload", clean(origin.namespace), clean(workload_of(origin.pod)))
 
 
 def _filled(template: str, captures: Mapping[str, str], record: Record) -> str:
@@ -105,7 +107,8 @@ def _source(record: Record) -> str:
     return clean(f"{origin.namespace}/{name}" if origin.namespace and name else name)
 
 
-def _of_access(record: Record) -> Subject:
+def subject_of_access(record: Record) -> Subject:
+    """The edge, or the workload whose own inbound it is."""
     get = record.fields.get
     direction = get("direction")
     host, port = get("destination_host"), get("destination_port")

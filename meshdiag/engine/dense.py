@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from meshdiag.diagnosis.findings import Findings, Tally
+from meshdiag.diagnosis.requests import HopKey
 from meshdiag.engine.classify import Classifier, Outcome
 from meshdiag.formats.access import DERIVED, NAME, NEWEST_FIELDS, newest
 
@@ -31,6 +32,9 @@ class Known:
     pattern: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     harmless: bool = False
+    hop: HopKey | None = None
+    """Where failing requests are counted by their id."""
+    signal: bool = False
 
 
 class Dense:
@@ -52,7 +56,7 @@ class Dense:
         self._values = itemgetter(*sorted(index[n] for n in wanted))
         self._outcomes: list[tuple[int, Outcome]] = [(index[n], test) for n, test in outcomes if n in index]
         self._host, self._local = (index[n] for n in _BY_PRESENCE)
-        self._time = index["start_time"]
+        self._time, self._request = index["start_time"], index["request_id"]
         self._memo: dict[Any, Known | None] = {}
         self._found, self._path, self._place, self._whole = found, path, place, whole
 
@@ -75,7 +79,7 @@ class Dense:
                 self._memo.clear()
             self._memo[key] = self._whole(text, offset)
             return True
-        if known is None:
+        if known is None or known.signal:
             self._whole(text, offset)
             return True
         try:
@@ -92,5 +96,9 @@ class Dense:
             return True
         found.matched += 1
         found.see(time)
-        known.tally.count_one(known.pattern, time, self._place, self._path, offset, text, known.facts)
+        request_id = values[self._request]
+        seconds = time.timestamp()
+        if known.hop is not None and request_id != "-":
+            found.requests.add(known.hop, request_id, seconds)
+        known.tally.count_one(known.pattern, time, self._place, self._path, offset, text, known.facts, seconds)
         return True

@@ -5,7 +5,7 @@ Memory is bounded by the block; a line longer than a block is cut, counted and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -13,13 +13,16 @@ from typing import Any, BinaryIO
 from meshdiag import formats
 from meshdiag.catalogue import NONE, Catalogue
 from meshdiag.catalogue.conditions import number
-from meshdiag.diagnosis.findings import Findings, place_of
-from meshdiag.diagnosis.subjects import component_of, facts_of, subject_of
+from meshdiag.diagnosis.bounded import bottom_k
+from meshdiag.diagnosis.findings import MAX_EDGES, Findings, place_of
+from meshdiag.diagnosis.subjects import component_of, facts_of, subject_of, subject_of_access
 from meshdiag.engine import prefilter
 from meshdiag.engine.classify import Classifier
 from meshdiag.engine.dense import Dense, Known
 from meshdiag.engine.shapes import shape_of
+from meshdiag.engine.traffic import EXACT, clusters
 from meshdiag.formats.access import NAME as ACCESS_LOG
+from meshdiag.formats.access import cluster_fields
 from meshdiag.formats.base import UNPARSED
 from meshdiag.model import Kind, Match, Origin, Problem, Record
 from meshdiag.sources.base import Stream
@@ -92,6 +95,8 @@ class Scanner:
         self.prefilter = prefilter.make(wanted, pure=pure)
         self.classifier = Classifier(catalogue, self.prefilter, wanted)
         self.filters = filters
+        self.signals = catalogue.signals
+        self.failing = frozenset(c.id for c in catalogue.causes.values() if c.kind is Kind.FAILURE)
         self.access_log = access_log
         self._on_match = on_match
         self._block = block
@@ -182,15 +187,18 @@ class Scanner:
                 found.add_unrecognised(record, shape_of(record))
             return False
         pattern, cause, captures = decision
+        if pattern.id in self.signals:
+            found.add_signal(record, pattern.id)
         if cause == NONE:
             found.harmless += 1
             return False
         match = Match(record, pattern.id, cause, captures)
         subject = subject_of(record, pattern, captures)
-        found.add_match(match, subject, facts_of(record, captures, subject))
+        failing = cause in self.failing
+        found.add_match(match, subject, facts_of(record, captures, subject), failing)
         if self._on_match:
             self._on_match(match)
-        return self.catalogue.causes[cause].kind is Kind.FAILURE
+        return failing
 
 
 def alarming(record: Record) -> bool:
@@ -248,6 +256,7 @@ class _Part:
             place = place_of(Record(ACCESS_LOG, "", origin=origin))
             self._dense = Dense(scanner.classifier, found, origin.path, place, self._whole)
         self.time: datetime | None = None
+        self._counts = scanner.filters == Filters()
 
     def cut(self, buffer: bytearray, end: int) -> int:
         """Where the block ends: before its last record, whose continuation lines may still come. 0: no line end."""
@@ -268,6 +277,8 @@ class _Part:
         self.done = self.floor = 0
         self._ahead: tuple[int, formats.Unwrapped, Record] | None = None
         self._sample()
+        if self.base < EXACT and self._counts:
+            self._count_requests()
         if last:
             self._see_last()
         for hit in self.scanner.prefilter.ends(memoryview(buffer)[:end]):
@@ -295,7 +306,27 @@ class _Part:
     def _see_last(self) -> None:
         start = self.block.rfind(b"\n", 0, max(0, self.end - 1)) + 1
         line = self.scanner.strip(_decode(self.block, start, self.end))
-        self.found.see(self.scanner.parse(line.text).time or line.time)
+        record = self._placed(self.scanner.parse(line.text), line, start)
+        self.found.saw(record, record.time)
+
+    def _count_requests(self) -> None:
+        """Requests of each edge, by the clusters of the lines that begin in the first EXACT bytes of the file."""
+        stop = self.end
+        if self.base + stop > EXACT:
+            stop = self._line_end(EXACT - 1 - self.base)
+        for head, cluster, n in clusters(self.block, stop):
+            origin = self.origin
+            if head:
+                line = self.scanner.strip(head.decode("utf-8", "replace") + " [")
+                origin = self._placed(Record("text", ""), line, 0).origin
+            self._requests(origin, cluster_fields(cluster.decode("utf-8", "replace")), n)
+
+    def _requests(self, origin: Origin, fields: Mapping[str, str], n: int) -> None:
+        subject = subject_of_access(Record(ACCESS_LOG, "", fields=fields, origin=origin))
+        traffic = self.found.traffic
+        traffic[subject] = traffic.get(subject, 0) + n
+        if len(traffic) > 2 * MAX_EDGES:
+            self.found.traffic = bottom_k(traffic, MAX_EDGES)
 
     def _examine(self, start: int) -> int:
         stop = self._line_end(start)
@@ -306,7 +337,12 @@ class _Part:
             name = record.format if record.encoding == "text" else f"{record.format} ({record.encoding})"
             for part in (name, *line.wrappers):
                 examined[part] = examined.get(part, 0) + 1
-            self.found.see(record.time or line.time)
+            record = self._placed(record, line, start)
+            self.found.saw(record, record.time)
+            if self.base + start >= EXACT and self._counts and record.fields.get("direction") in ("inbound", "outbound"):
+                # it was found by its length, so it stands for as many as would fill the distance
+                self.found.estimated = True
+                self._requests(record.origin, record.fields, max(1, GRID // (stop - start + 1)))
         return stop
 
     def _candidate(self, start: int, stop: int) -> int:
@@ -343,13 +379,20 @@ class _Part:
         if record.text != text or (decision is None and alarming(record)):
             return None
         if decision is None or decision[1] == NONE:
-            return Known(None, harmless=decision is not None)
+            signal = decision is not None and decision[0].id in self.scanner.signals
+            return Known(None, harmless=decision is not None, signal=signal)
         ends = get("direction") in ("outbound", "inbound")
         if not ends and (get("direction") or get("route_name") in ("block_all", "allow_any")):
             return None  # the subject is made of more than decides about the line
         pattern, cause, captures = decision
         subject = subject_of(record, pattern, captures)
-        return Known(self.found.tallies[cause, subject], pattern.id, facts_of(record, captures, subject))
+        return Known(
+            self.found.tallies[cause, subject],
+            pattern.id,
+            facts_of(record, captures, subject),
+            hop=self.found.requests.hop(cause, subject, place_of(record)) if cause in self.scanner.failing else None,
+            signal=pattern.id in self.scanner.signals,
+        )
 
     def _read(self, start: int, stop: int) -> tuple[formats.Unwrapped, Record]:
         if self._ahead is not None and self._ahead[0] == start:

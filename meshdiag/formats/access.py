@@ -58,7 +58,7 @@ TEXT_FORMATS: dict[str, str] = {
 }
 """Istio version to its default format, newest first. 1.8 and older go on under newer control planes."""
 
-# 1.9 and 1.23 write the same line, but for the ";" that _cluster_fields strips: one parser does for both.
+# 1.9 and 1.23 write the same line, but for the ";" that cluster_fields strips: one parser does for both.
 _PARSER = compile_text(TEXT_FORMATS["1.23 and later"])
 _NEWEST = _PARSER.pattern.fullmatch
 _NAMES = _PARSER.fields
@@ -243,7 +243,7 @@ def _derive(fields: dict[str, str], raw: Container[str]) -> None:
     elif "method" in raw and "protocol" in raw:
         fields["traffic"] = "unparsed-request" if "protocol" in fields else "tcp"
     if cluster := fields.get("upstream_cluster"):
-        fields.update(_cluster_fields(cluster))
+        fields.update(cluster_fields(cluster))
     if "upstream_host" in fields:
         fields["upstream_chosen"] = "yes"
     elif "upstream_host" in raw:
@@ -268,7 +268,7 @@ _DIRECTIONS = {"outbound": "outbound", "inbound": "inbound", "inbound-vip": "inb
 
 
 @lru_cache(maxsize=4096)
-def _cluster_fields(cluster: str) -> dict[str, str]:
+def cluster_fields(cluster: str) -> dict[str, str]:
     """What the cluster's name says, as fields; not to be changed, as it is shared."""
     name = cluster.removesuffix(";")  # the stat name of Istio 1.23 and later
     fields = {"upstream_cluster": name}

@@ -1,59 +1,72 @@
 """Remedies: the catalogue's texts, filled in with the names of a finding. Nothing else writes commands.
 
-A value out of a log goes into a command or a manifest only when it is a valid Kubernetes, DNS or SPIFFE-like name, and then
-it is shell-quoted; else a placeholder such as `<namespace>` stays for the reader.
+A value out of a log goes into a command or a manifest only when it is a name that Kubernetes or DNS would accept there
+(`names.py`); else a placeholder such as `<namespace>` stays for the reader, and the remedy's notes say why.
 """
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from meshdiag.catalogue.entries import Cause
-from meshdiag.model import Remedy, Step
+from meshdiag.model import Remedy, Risk, Step
+from meshdiag.remedies.names import DEFAULTS, GRAMMARS, PLACEHOLDERS, Names, refusal, valid
+from meshdiag.remedies.render import command, manifest, prose, slots
+from meshdiag.remedies.versions import adapt, parse
 
-PLACEHOLDERS = (
-    "namespace", "pod", "workload", "container", "service", "service_namespace", "host", "port", "subset", "source", "policy", "gateway",
-    "secret", "node", "name", "istiod_namespace",
-)  # fmt: skip
-"""What a remedy's text may name."""
+if TYPE_CHECKING:
+    from meshdiag.catalogue.entries import Cause
 
-DEFAULTS: Mapping[str, str] = {"istiod_namespace": "istio-system"}
-
-_SLOT = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
-_NAME = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$")
-_PORT = re.compile(r"^\d{1,5}$")
-
-
-def valid(name: str, value: str) -> bool:
-    """Whether a value may stand in a command: a DNS-like name, or a port number."""
-    return bool((_PORT if name == "port" else _NAME).match(value))
+__all__ = ["DEFAULTS", "GRAMMARS", "PLACEHOLDERS", "fill", "of", "parse", "refusal", "texts", "valid"]
 
 
 def fill(text: str, facts: Mapping[str, str]) -> str:
-    """The text with its placeholders filled in, or made `<placeholder>` where no valid value is known."""
-
-    def value(m: re.Match[str]) -> str:
-        if m[1] == "subset" and "subset" not in facts and "port" in facts:
-            return ""  # the cluster is known and has none: outbound|9080||reviews…
-        known = facts.get(m[1]) or DEFAULTS.get(m[1], "")
-        return shlex.quote(known) if valid(m[1], known) else f"<{m[1].replace('_', '-')}>"
-
-    return _SLOT.sub(value, text).strip()
+    """Prose with its placeholders filled in, or made `<placeholder>` where no valid value is known."""
+    return prose(text, Names.of(facts)) if "{" in text else text.strip()
 
 
-def of(cause: Cause, facts: Mapping[str, str]) -> tuple[Remedy, ...]:
-    """The remedies of a cause for one finding."""
-    return tuple(
-        Remedy(
-            title=fill(raw["title"], facts),
-            steps=tuple(
-                Step(fill(s["text"], facts), fill(s.get("command", ""), facts), fill(s.get("manifest", ""), facts))
-                for s in raw["steps"]
-            ),
-            verify=fill(raw.get("verify", ""), facts),
-            undo=fill(raw.get("undo", ""), facts),
-        )
-        for raw in cause.remedies
+def of(cause: Cause, facts: Mapping[str, str], istio: str = "") -> tuple[Remedy, ...]:
+    """The remedies of a cause for one finding, best first.
+
+    facts   names as the log wrote them, by placeholder; what is not valid there is not used and noted
+    istio   the version of Istio, such as `1.20`, for the apiVersions of manifests; "" for the current one
+
+    The order is the catalogue's, but what weakens security comes after all that does not.
+    """
+    names = Names.of(facts)
+    found = [_remedy(raw, names, istio) for raw in cause.remedies]
+    found.sort(key=lambda r: r.risk is Risk.WEAKENS_SECURITY)
+    return tuple(found)
+
+
+def texts(raw: Mapping[str, Any]) -> list[str]:
+    """Every text of a remedy as the catalogue has it."""
+    steps = [s.get(k, "") for s in raw["steps"] for k in ("text", "command", "manifest")]
+    return [raw["title"], *(raw.get(k, "") for k in ("why", "verify", "undo", "production")), *steps]
+
+
+def _remedy(raw: Mapping[str, Any], names: Names, istio: str) -> Remedy:
+    def said(key: str) -> str:
+        return prose(raw.get(key, ""), names)
+
+    notes: tuple[str, ...] = ()
+    if names.refused:
+        wanted = frozenset().union(*map(slots, texts(raw)))
+        notes = tuple(names.refused[n] for n in PLACEHOLDERS if n in wanted and n in names.refused)
+    return Remedy(
+        title=said("title"),
+        steps=tuple(
+            Step(
+                prose(s["text"], names),
+                command(s.get("command", ""), names),
+                manifest(adapt(s.get("manifest", ""), istio), names),
+            )
+            for s in raw["steps"]
+        ),
+        verify=said("verify"),
+        undo=said("undo"),
+        why=said("why"),
+        risk=Risk(raw.get("risk", Risk.SAFE)),
+        production=said("production"),
+        notes=notes,
     )

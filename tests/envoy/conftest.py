@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from scenarios import SCENARIOS, STRICT_FROM_BOTH_SIDES, Run
+from scenarios import NAME_FROM_BOTH_SIDES, PAIRS, SCENARIOS, STRICT_FROM_BOTH_SIDES, Run
 
 import meshdiag
 
@@ -13,7 +13,8 @@ import meshdiag
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """The running Envoy."""
-    running = Run(tmp_path_factory.mktemp("envoy"), [*SCENARIOS, STRICT_FROM_BOTH_SIDES])
+    pairs = [side for pair in PAIRS for side in (pair.client, pair.server)]
+    running = Run(tmp_path_factory.mktemp("envoy"), [*SCENARIOS, STRICT_FROM_BOTH_SIDES, NAME_FROM_BOTH_SIDES, *pairs])
     yield running
     running.close()
 

@@ -29,6 +29,9 @@ PATIENCE = 10.0
 
 Handler = Callable[[socket.socket], None]
 
+RST = struct.pack("ii", 1, 0)
+"""SO_LINGER of a socket that resets when it is closed."""
+
 
 class Server:
     """A TCP server on a free port with a thread for each connection; `handler` gets the accepted socket."""
@@ -76,6 +79,25 @@ def app(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 %d Whatever\r\ncontent-length: 2\r\n\r\nok" % status)
 
 
+def answers_once(connection: socket.socket) -> None:
+    """Answers the first request and closes when the second one comes: the race of a keep-alive connection."""
+    for answer in (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b""):
+        if connection.recv(65536):
+            connection.sendall(answer)
+
+
+def breaks_off(connection: socket.socket) -> None:
+    """Closes in the middle of the answer, as an application does that crashes while it writes."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0123456789")
+
+
+def swallows(connection: socket.socket) -> None:
+    """Reads and never says anything, as a plaintext server does that waits for the rest of a ClientHello."""
+    while connection.recv(65536):
+        pass
+
+
 def closes(connection: socket.socket) -> None:
     """Reads the request and closes without an answer."""
     connection.recv(65536)
@@ -84,7 +106,7 @@ def closes(connection: socket.socket) -> None:
 def resets(connection: socket.socket) -> None:
     """Reads the request and resets the connection."""
     connection.recv(65536)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
 
 
 def ssh(connection: socket.socket) -> None:
@@ -135,14 +157,20 @@ def over_tls(context: ssl.SSLContext, handler: Handler) -> Handler:
 
 
 def relay(port: Callable[[], int]) -> Handler:
-    """Passes bytes to another port, which need not be known before the first connection."""
+    """Passes bytes and resets to another port, which need not be known before the first connection."""
 
     def copy(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(65536):
                 sink.sendall(data)
-        with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+        except ConnectionResetError:
+            # wakes the other direction without a FIN; what is sent when both are closed is then a reset
+            with contextlib.suppress(OSError):
+                sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                sink.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass
 
     def handle(connection: socket.socket) -> None:
         with socket.create_connection((HOST, port()), PATIENCE) as other:
@@ -212,18 +240,33 @@ def get(
     return send
 
 
-def raw(data: bytes) -> Client:
-    """Sends bytes and reads until the other side closes or resets, or says no more for a moment."""
+def raw(data: bytes, patience: float = 0.3) -> Client:
+    """Sends bytes and reads until the other side closes or resets, or says no more for `patience` seconds."""
 
     def send(target: Target) -> None:
         with socket.create_connection((HOST, target.port), PATIENCE) as connection:
-            connection.settimeout(0.3)
+            connection.settimeout(patience)
             with contextlib.suppress(OSError):
                 connection.sendall(data)
                 while connection.recv(65536):
                     pass
 
     return send
+
+
+def after(seconds: float, *clients: Client) -> Client:
+    """These one after the other, with so long a pause between them that Envoy's main thread has caught up."""
+
+    def send(target: Target) -> None:
+        for i, client in enumerate(clients):
+            time.sleep(seconds if i else 0)
+            client(target)
+
+    return send
+
+
+def quiet(target: Target) -> None:
+    """Sends nothing: others call this listener."""
 
 
 def gives_up(path: str = "/wait") -> Client:
@@ -400,6 +443,11 @@ def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def _jwk(key: rsa.RSAPrivateKey, **more: str) -> dict[str, str]:
+    n = key.public_key().public_numbers().n
+    return {"kty": "RSA", "e": "AQAB", "n": _b64(n.to_bytes(256, "big")), **more}
+
+
 ISSUER, AUDIENCE = "https://issuer.example.com", "reviews"
 
 
@@ -413,14 +461,17 @@ class Tokens:
     @property
     def jwks(self) -> str:
         """The public key as Envoy's `local_jwks` takes it."""
-        numbers = self.key.public_key().public_numbers()
-        n = _b64(numbers.n.to_bytes(256, "big"))
-        return json.dumps({"keys": [{"kty": "RSA", "kid": "one", "alg": "RS256", "use": "sig", "e": "AQAB", "n": n}]})
+        return json.dumps({"keys": [_jwk(self.key, kid="one", alg="RS256", use="sig")]})
 
-    def make(self, age: float = 0, forged: bool = False, **claims: object) -> str:
+    @property
+    def stand_in(self) -> str:
+        """What istiod sends when it cannot fetch the keys: one public key whose private key is thrown away."""
+        return json.dumps({"keys": [_jwk(rsa.generate_private_key(65537, 2048))]})
+
+    def make(self, age: float = 0, forged: bool = False, kid: str = "one", **claims: object) -> str:
         """A token that expires in an hour, less `age` seconds; `forged` is signed by a key that nobody knows."""
         payload = {"iss": ISSUER, "aud": AUDIENCE, "sub": "productpage", "exp": int(time.time() + 3600 - age), **claims}
-        parts = ({"alg": "RS256", "typ": "JWT", "kid": "one"}, payload)
+        parts = ({"alg": "RS256", "typ": "JWT", "kid": kid}, payload)
         text = ".".join(_b64(json.dumps(p).encode()) for p in parts)
         key = self.other if forged else self.key
         return f"{text}.{_b64(key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"

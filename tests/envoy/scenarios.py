@@ -26,7 +26,7 @@ from harness import (
     tcp_proxy,
     typed,
 )
-from peers import Authority, Client, Server, Target, Tokens, get, gives_up, grpc, raw, tls_hello
+from peers import Authority, Client, Server, Target, Tokens, after, get, gives_up, grpc, quiet, raw, tls_hello
 
 SPIFFE = "spiffe://cluster.local/ns/default/sa/reviews"
 
@@ -41,6 +41,21 @@ class Surroundings:
     mesh: Authority
     tokens: Tokens
     logs: Path
+
+
+class Upstreams(dict[str, int]):
+    """Ports by name. `listener:NAME` is a way to that listener of the Envoy itself, made when it is first asked for."""
+
+    def __init__(self, ports: Mapping[str, int], way_to: Callable[[str], int]) -> None:
+        super().__init__(ports)
+        self._way_to = way_to
+
+    def __missing__(self, name: str) -> int:
+        kind, _, listener_name = name.partition(":")
+        if kind != "listener":
+            raise KeyError(name)
+        self[name] = self._way_to(listener_name)
+        return self[name]
 
 
 @contextlib.contextmanager
@@ -65,6 +80,9 @@ def surroundings(folder: Path, listeners: Callable[[], Mapping[str, int]]) -> It
 
         ports = {
             "app": serve(peers.app),
+            "answers-once": serve(peers.answers_once),
+            "breaks-off": serve(peers.breaks_off),
+            "swallows": serve(peers.swallows),
             "closes": serve(peers.closes),
             "resets": serve(peers.resets),
             "ssh": serve(peers.ssh),
@@ -79,9 +97,9 @@ def surroundings(folder: Path, listeners: Callable[[], Mapping[str, int]]) -> It
             "tls-expired": tls(mesh.issue(SPIFFE, expired=True)),
             "tls-other-name": tls(mesh.issue("spiffe://cluster.local/ns/default/sa/ratings")),
             "tls-mutual": tls(good, mesh.root),
-            "strict-sidecar": serve(peers.relay(lambda: listeners()["plaintext-to-strict"])),
         }
-        yield Surroundings(ports, mesh, Tokens(), folder / "logs")
+        upstreams = Upstreams(ports, lambda name: serve(peers.relay(lambda: listeners()[name])))
+        yield Surroundings(upstreams, mesh, Tokens(), folder / "logs")
 
 
 # --- what a scenario is ------------------------------------------------------------------------------------------
@@ -221,13 +239,14 @@ def tcp(
     return Scenario(name, cause, build, raw(b"hello"), 1, older or {})
 
 
-def strict(name: str, cause: str, send: Client, **match: Any) -> Scenario:
+def strict(name: str, cause: str, send: Client, *, speaks_http: bool = False, lines: int = 1, **match: Any) -> Scenario:
     """A listener that has only a chain for mutual TLS, as Istio's inbound listener with PeerAuthentication STRICT."""
 
     def build(around: Surroundings) -> tuple[Config, list[Config]]:
+        logs = access_logs(around.logs, name)
         chain = {
             "filter_chain_match": {"transport_protocol": "tls", **match},
-            "filters": [tcp_proxy(access_logs(around.logs, name), "inbound|9080||")],
+            "filters": [connection_manager(logs, {}) if speaks_http else tcp_proxy(logs, "inbound|9080||")],
             "transport_socket": downstream_tls(around, around.mesh.issue(SPIFFE)),
         }
         inspector = extension(
@@ -235,7 +254,7 @@ def strict(name: str, cause: str, send: Client, **match: Any) -> Scenario:
         )
         return listener(name, chain, access_logs(around.logs, name), listener_filters=[inspector]), []
 
-    return Scenario(name, cause, build, send)
+    return Scenario(name, cause, build, send, lines)
 
 
 # --- pieces ------------------------------------------------------------------------------------------------------
@@ -281,6 +300,13 @@ FORWARD_PROXY = {
     ),
 }
 EVERYONE = {"permissions": [{"any": True}], "principals": [{"any": True}]}
+NO_TIMEOUT = {"timeout": "0s"}
+SOON = {"connect_timeout": "0.2s"}
+EJECTS = {
+    "outlier_detection": {"consecutive_5xx": 2, "max_ejection_percent": 100, "base_ejection_time": "60s"},
+    "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+}
+"""Outlier detection of a DestinationRule; Istio's default has no panic threshold."""
 BUCKET = {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "3600s"}
 ALWAYS = {"numerator": 100, "denominator": "HUNDRED"}
 
@@ -322,8 +348,23 @@ def downstream_tls(around: Surroundings, identity: peers.Identity) -> Config:
     )
 
 
-def jwt(keys: Config | None = None) -> Piece:
-    """Requires a token of our issuer; `keys` replaces the inline JWKS."""
+def upstream_tls_13(around: Surroundings) -> Config:
+    """As between sidecars since Istio 1.14."""
+    socket_ = upstream_tls(around)
+    socket_["typed_config"]["common_tls_context"]["tls_params"] = {"tls_maximum_protocol_version": "TLSv1_3"}
+    return socket_
+
+
+def inline(keys: str) -> Config:
+    """A JWKS that stands in the configuration."""
+    return {"local_jwks": {"inline_string": keys}}
+
+
+def jwt(keys: Config | None = None, optional: bool = False) -> Callable[[Surroundings], Config]:
+    """Requires a token of our issuer; `keys` replaces the inline JWKS, `optional` lets requests without one through, as
+    a RequestAuthentication does."""
+    one = {"provider_name": "origins-0"}
+    requires = {"requires_any": {"requirements": [one, {"allow_missing": {}}]}} if optional else one
 
     def build(around: Surroundings) -> Config:
         return http_filter(
@@ -333,10 +374,11 @@ def jwt(keys: Config | None = None) -> Piece:
                 "origins-0": {
                     "issuer": peers.ISSUER,
                     "audiences": [peers.AUDIENCE],
-                    **(keys or {"local_jwks": {"inline_string": around.tokens.jwks}}),
+                    "payload_in_metadata": "payload",
+                    **(keys or inline(around.tokens.jwks)),
                 }
             },
-            rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "origins-0"}}],
+            rules=[{"match": {"prefix": "/"}, "requires": requires}],
         )
 
     return build
@@ -350,6 +392,30 @@ def bearer(**claims: Any) -> Client:
 def rbac(action: str, policy: str, config: Config) -> Config:
     """The rules of an AuthorizationPolicy: one policy."""
     return {"rules": {"action": action, "policies": {policy: config}}}
+
+
+DENIES = http_filter("rbac", "RBAC", **rbac("DENY", "ns[default]-policy[deny-all]-rule[0]", EVERYONE))
+WITH_TOKEN = http_filter(
+    "rbac",
+    "RBAC",
+    **rbac(
+        "ALLOW",
+        "ns[default]-policy[with-token]-rule[0]",
+        {
+            "permissions": [{"any": True}],
+            "principals": [
+                {
+                    "metadata": {
+                        "filter": "envoy.filters.http.jwt_authn",
+                        "path": [{"key": "payload"}, {"key": "iss"}],
+                        "value": {"string_match": {"exact": peers.ISSUER}},
+                    }
+                }
+            ],
+        },
+    ),
+)
+"""An ALLOW policy that asks for a token of our issuer."""
 
 
 def ext_authz(name: str) -> Config:
@@ -380,6 +446,8 @@ SCENARIOS: Sequence[Scenario] = (
     http("healthy-token", "", bearer(), filters=[jwt()]),
     tcp("healthy-tcp", ""),
     # upstreams
+    http("app-404", "", get("/status/404")),
+    http("app-403", "", get("/status/403")),
     http("app-503", "app-error", get("/status/503")),
     http(
         "app-503-retried",
@@ -389,7 +457,16 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     http("refused", "upstream-connection-refused", to="refuses"),
     http("refused-retried", "upstream-connection-refused", to="refuses", route=RETRIES),
-    http("connect-timeout", "upstream-connect-timeout", to="silent", cluster_options={"connect_timeout": "0.2s"}),
+    http("connect-timeout", "upstream-connect-timeout", to="silent", cluster_options=SOON),
+    http("tls-to-silent", "upstream-connect-timeout", to="swallows", cluster_options=SOON, transport=upstream_tls),
+    http("idle-race", "upstream-connection-closed", get(times=2), to="answers-once", lines=2),
+    http(
+        "breaks-off",
+        "upstream-connection-closed",
+        raw(b"GET / HTTP/1.1\r\nhost: reviews\r\n\r\n"),
+        to="breaks-off",
+        vhost="*",
+    ),
     http("upstream-closes", "upstream-connection-closed", to="closes"),
     http("upstream-resets", "upstream-connection-closed", to="resets"),
     http("h2-reset", "upstream-reset-by-remote", to="h2-resets", h2=True),
@@ -410,6 +487,13 @@ SCENARIOS: Sequence[Scenario] = (
     http("refused-grpc", "upstream-connection-refused", grpc(), to="refuses", route=RETRIES),
     http("no-endpoints", "no-healthy-upstream", to=None),
     http("no-endpoints-grpc", "no-healthy-upstream", grpc(), to=None),
+    http(
+        "ejected",
+        "no-healthy-upstream",
+        after(0.3, get("/status/503", times=2), get("/status/503")),
+        cluster_options=EJECTS,
+        lines=3,
+    ),
     http(
         "overflow",
         "circuit-breaker-open",
@@ -480,6 +564,9 @@ SCENARIOS: Sequence[Scenario] = (
         older={37: "mtls-certificate-untrusted"},
     ),
     http("no-client-certificate", "tls-handshake-failed", to="tls-mutual", transport=upstream_tls),
+    # with TLS 1.3 the server refuses after the handshake, and its client sees only that the connection is closed
+    http("no-client-certificate-13", "upstream-connection-closed", to="listener:mutual-tls", transport=upstream_tls_13),
+    strict("mutual-tls", "", quiet, speaks_http=True, lines=0),
     strict("plaintext-to-strict", "mtls-plaintext-to-strict", raw(b"GET / HTTP/1.1\r\nhost: reviews\r\n\r\n")),
     strict("no-chain-for-name", "filter-chain-not-found", tls_hello("b.example.com"), server_names=["a.example.com"]),
     # policies
@@ -487,6 +574,8 @@ SCENARIOS: Sequence[Scenario] = (
     http("token-expired", "jwt-expired", bearer(age=7200), filters=[jwt()]),
     http("token-not-yet-valid", "jwt-expired", bearer(nbf=32503680000), filters=[jwt()]),
     http("token-forged", "jwt-signature-invalid", bearer(forged=True), filters=[jwt()]),
+    http("token-of-unknown-key", "jwt-signature-invalid", bearer(kid="two"), filters=[jwt()]),
+    http("keys-of-nobody", "jwt-signature-invalid", bearer(), filters=[lambda a: jwt(inline(a.tokens.stand_in))(a)]),
     http("token-other-issuer", "jwt-issuer-not-configured", bearer(iss="https://evil.example.com"), filters=[jwt()]),
     http("token-other-audience", "jwt-audience-not-allowed", bearer(aud="ratings"), filters=[jwt()]),
     http("token-malformed", "jwt-malformed", get(headers={"Authorization": "Bearer a.b.c"}), filters=[jwt()]),
@@ -500,10 +589,12 @@ SCENARIOS: Sequence[Scenario] = (
     http(
         "denied",
         "rbac-denied",
-        filters=[http_filter("rbac", "RBAC", **rbac("DENY", "ns[default]-policy[deny-all]-rule[0]", EVERYONE))],
+        filters=[DENIES],
     ),
     http("denied-grpc", "rbac-denied", grpc(), filters=[http_filter("rbac", "RBAC", rules={"action": "ALLOW"})]),
     http("not-allowed", "rbac-denied", filters=[http_filter("rbac", "RBAC", rules={"action": "ALLOW"})]),
+    http("token-missing-not-allowed", "rbac-denied", filters=[jwt(optional=True), WITH_TOKEN]),
+    http("denied-inbound", "rbac-denied", to="app", to_cluster="inbound|9090||", vhost="*", filters=[DENIES]),
     http("authorizer-down", "ext-authz-unavailable", filters=[ext_authz("authorizer-down")], helper="refuses"),
     http(
         "authorizer-denies",
@@ -570,8 +661,63 @@ SCENARIOS: Sequence[Scenario] = (
     ),
 )
 
-STRICT_FROM_BOTH_SIDES = http("calls-strict", "mtls-plaintext-to-strict", to="strict-sidecar")
+STRICT_FROM_BOTH_SIDES = http("calls-strict", "mtls-plaintext-to-strict", to="listener:plaintext-to-strict")
 """A plaintext call of one Envoy listener to another that is STRICT; its cause shows in the lines of both."""
+
+NAME_FROM_BOTH_SIDES = http(
+    "calls-no-chain", "filter-chain-not-found", to="listener:no-chain-for-name", transport=upstream_tls
+)
+"""A TLS call whose SNI no chain of the other listener has."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A call through two sidecars. `cause` is what must come first with the lines of both, `client` and `server` what each
+    says alone; their names do not agree, so that only the x-request-id joins them."""
+
+    name: str
+    cause: str
+    client: Scenario
+    server: Scenario
+
+
+def behind_a_sidecar(
+    port: int,
+    name: str,
+    cause: str,
+    *,
+    to: str | None,
+    at_client: str = "app-error",
+    at_server: str = "",
+    send: Client | None = None,
+    route: Config | None = None,
+) -> Pair:
+    """A client's sidecar calls a server's sidecar, and that its application on `port` (see `http`)."""
+    server = http(
+        f"server-{name}", at_server or cause, quiet, to=to, to_cluster=f"inbound|{port}||", vhost="*", route=NO_TIMEOUT
+    )
+    client = http(f"client-{name}", at_client, send, to=f"listener:{server.name}", route=route)
+    return Pair(name, cause, client, server)
+
+
+PAIRS: Sequence[Pair] = (
+    behind_a_sidecar(9081, "app-refuses", "upstream-connection-refused", to="refuses"),
+    behind_a_sidecar(9082, "app-closes", "upstream-connection-closed", to="closes"),
+    behind_a_sidecar(9083, "app-fails", "app-error", to="app", send=get("/status/503")),
+    behind_a_sidecar(9084, "app-missing", "no-healthy-upstream", to=None),
+    behind_a_sidecar(9085, "app-speaks-ssh", "protocol-mismatch", to="ssh"),
+    behind_a_sidecar(
+        9086,
+        "app-slow",
+        "upstream-timeout",
+        to="app",
+        send=get("/wait"),
+        route={"timeout": "0.2s"},
+        at_client="upstream-timeout",
+        at_server="client-disconnected",
+    ),
+)
+"""What a client's sidecar passes on as 503 via_upstream, and the server's sidecar knows better."""
 
 
 # --- the run -----------------------------------------------------------------------------------------------------
@@ -587,7 +733,12 @@ class Run:
         self.around = self._stack.enter_context(surroundings(folder, lambda: self.envoy.ports))
         try:
             built = [s.build(self.around) for s in scenarios]
-            config = bootstrap([one for one, _ in built], [c for _, clusters in built for c in clusters])
+            self.events = folder / "outliers.log"
+            config = bootstrap(
+                [one for one, _ in built],
+                [c for _, clusters in built for c in clusters],
+                cluster_manager={"outlier_detection": {"event_log_path": str(self.events)}},
+            )
             self.envoy = self._stack.enter_context(Envoy(config, folder)).ready()
             self.start_log = self.envoy.log.read_text()
             version = self.envoy.ask("/server_info")

@@ -1,0 +1,108 @@
+"""`Finding`: all matches of one cause on one subject, and what is known about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from meshdiag.diagnosis.onset import Onset
+from meshdiag.model import Confidence, Evidence, Kind, Remedy, Sample, Severity, State, Subject
+
+
+def iso(time: datetime | None) -> str | None:
+    """UTC, RFC 3339, milliseconds; None stays None."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """All matches of one cause on one subject.
+
+    kind is the cause's, but `benign` for a failure that was over within its routine start (state `transient`).
+    explains, explained_by are ranks of other findings; alternatives are causes that share these lines.
+    requests is how many requests failed (retries of one are one request), None when the lines have no request id; total how many
+    there were on the edge, failed or not, None when not known. reach lists the clients of a service and their lines.
+    facts are names out of the first sample, for remedies.
+    """
+
+    rank: int
+    cause: str
+    kind: Kind
+    severity: Severity
+    confidence: Confidence
+    state: State
+    title: str
+    explanation: str
+    subject: Subject
+    count: int
+    first: datetime | None
+    last: datetime | None
+    patterns: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    places: int
+    evidence: tuple[Evidence, ...] = ()
+    alternatives: tuple[str, ...] = ()
+    tell_apart: str = ""
+    explains: tuple[int, ...] = ()
+    explained_by: tuple[int, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    requests: int | None = None
+    total: int | None = None
+    reach: tuple[tuple[str, int], ...] = ()
+    onset: Onset | None = None
+
+    def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
+        """The finding in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""
+        return {
+            "rank": self.rank,
+            "cause": self.cause,
+            "kind": self.kind.value,
+            "severity": self.severity.value,
+            "confidence": self.confidence.value,
+            "state": self.state.value,
+            "title": self.title,
+            "explanation": self.explanation,
+            "subject": self.subject.to_dict(),
+            "count": self.count,
+            "requests": self.requests,
+            "total": self.total,
+            "first": iso(self.first),
+            "last": iso(self.last),
+            "onset": None
+            if self.onset is None
+            else {
+                "start": iso(self.onset.start),
+                "before": round(self.onset.before, 3),
+                "after": round(self.onset.after, 3),
+                "quiet": round(self.onset.quiet, 1),
+            },
+            "reach": [{"source": source, "count": n} for source, n in self.reach],
+            "places": self.places,
+            "patterns": list(self.patterns),
+            "samples": [{"origin": f"{s.path}@{s.offset}", "line": clean(s.line)} for s in self.samples],
+            "evidence": [e.to_dict() for e in self.evidence],
+            "alternatives": list(self.alternatives),
+            "tell_apart": self.tell_apart,
+            "explains": list(self.explains),
+            "explained_by": list(self.explained_by),
+            "remedies": [r.to_dict() for r in self.remedies],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecognised:
+    """Failing or unusual lines that no pattern knows, of one shape."""
+
+    shape: str
+    count: int
+    sample: Sample
+
+    def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
+        """The entry in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""
+        s = self.sample
+        return {
+            "shape": clean(self.shape), "count": self.count, "sample": clean(s.line), "origin": f"{s.path}@{s.offset}"
+        }  # fmt: skip

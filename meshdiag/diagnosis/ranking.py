@@ -1,0 +1,378 @@
+"""From merged findings to ranked ones: groups, states, links, confidence, evidence, order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from meshdiag import remedies
+from meshdiag.catalogue import Catalogue, Cause, Pattern
+from meshdiag.diagnosis import correlate
+from meshdiag.diagnosis.correlate import Joined, Links, Strength
+from meshdiag.diagnosis.finding import Finding
+from meshdiag.diagnosis.findings import Findings, Key, Place, Tally
+from meshdiag.diagnosis.onset import Onset, onset_of
+from meshdiag.diagnosis.sequences import Held, held
+from meshdiag.diagnosis.signals import Pods
+from meshdiag.diagnosis.subjects import component_of, subject_at, workload_of
+from meshdiag.model import Confidence, Evidence, Kind, State
+
+CHANGE_SECONDS = 300
+"""What changed so many seconds before a failure began may have brought it about."""
+
+CHANGES = 3
+"""Changes that are told of one finding."""
+
+_KINDS = list(Kind)
+_POSSIBLE = Confidence.POSSIBLE
+
+
+@dataclass(slots=True)
+class _Case:
+    """What is known of one finding while it is made."""
+
+    cause: Cause
+    tally: Tally
+    state: State = State.ONGOING
+    confidence: Confidence = Confidence.LIKELY
+    alternatives: tuple[str, ...] = ()
+    onset: Onset | None = None
+    evidence: list[Evidence] = field(default_factory=list)
+
+    @property
+    def kind(self) -> Kind:
+        """`benign` for a failure that was over within its routine start."""
+        return Kind.BENIGN if self.state is State.TRANSIENT and self.cause.kind is Kind.FAILURE else self.cause.kind
+
+
+def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool]) -> tuple[Finding, ...]:
+    """Failures first (roots before symptoms), then benign, then healthy; ranks are those of the findings that are shown."""
+    tallies, said = _with_sequences(seen, catalogue)
+    groups = correlate.grouped(tallies)
+    cases = _cases(groups.tallies, catalogue)
+    for key, some in said.items():
+        case = cases[groups.owner[key]]
+        case.evidence += [Evidence(h.sequence.says, f"{h.sample.path}@{h.sample.offset}") for h in some]
+        case.confidence = min(case.confidence, *(h.sequence.confidence for h in some), key=lambda c: c.rank)
+    joins = correlate.joined(seen.requests, groups.owner, catalogue)
+    explains, explained_by = _links(cases, joins, catalogue)
+    _confirm(cases, joins, explains, catalogue)
+    for key, case in cases.items():
+        if case.kind is Kind.FAILURE:
+            case.onset = onset_of(case.tally.minutes, seen.first)
+            if key not in explained_by:
+                case.evidence += _changes(case, seen.pods, catalogue)
+    traffic = _totals(seen, groups.owner)
+    findings = {
+        key: replace(
+            _finding(key, case, catalogue),
+            requests=_requests(case.tally, joins.requests.get(key)),
+            total=traffic.get(key),
+            reach=groups.reach.get(key, ()),
+        )
+        for key, case in cases.items()
+    }
+    weight = _weights(findings, explains)
+
+    def order(key: Key) -> tuple[Any, ...]:
+        f = findings[key]
+        return (
+            _KINDS.index(f.kind),
+            f.state is not State.ONGOING,
+            key in explained_by,
+            f.severity.rank,
+            f.confidence is _POSSIBLE,
+            -weight[key],
+            f.confidence.rank,
+            -(f.last.timestamp() if f.last else 0.0),
+            f.cause,
+            f.subject,
+        )
+
+    ordered = sorted((k for k, f in findings.items() if shows(f)), key=order)
+    rank = {key: i for i, key in enumerate(ordered, 1)}
+
+    def ranks(keys: Iterable[Key]) -> tuple[int, ...]:
+        return tuple(sorted(rank[k] for k in keys if k in rank))
+
+    return tuple(
+        replace(
+            findings[key],
+            rank=rank[key],
+            explains=ranks(explains.get(key, ())),
+            explained_by=ranks(explained_by.get(key, ())),
+        )
+        for key in ordered
+    )
+
+
+# -- what the tallies do not say themselves
+
+
+def _with_sequences(seen: Findings, catalogue: Catalogue) -> tuple[dict[Key, Tally], dict[Key, list[Held]]]:
+    """The tallies, with those that sequences add, and which sequences speak for which."""
+    tallies = dict(seen.tallies)
+    said: dict[Key, list[Held]] = {}
+    for h in held(seen.pods, catalogue):
+        known = [catalogue.by_id[p] for p in h.pod.signals if p in catalogue.by_id]
+        component = component_of(h.pod.origin) or next((p.component for p in known if p.component), "")
+        key = (h.sequence.cause, subject_at(h.pod.origin, component))
+        if not any(h.place in tallies[k].places for k in tallies if k[0] == key[0]):
+            origin = h.pod.origin
+            facts = {"namespace": origin.namespace, "pod": origin.pod, "workload": workload_of(origin.pod)}
+            first, last = (datetime.fromtimestamp(p[0], UTC) if p[0] >= 0 else None for p in (h.first, h.last))
+            new = Tally(h.count, first, last, {h.sequence.id: h.count}, {h.place: Place(h.count, h.first, h.last)})
+            if h.first[0] >= 0:
+                new.minutes.add(h.first[0], h.count)
+            new.proof.append((h.sample, tuple(sorted((k, v) for k, v in facts.items() if v))))
+            tallies[key] = tallies[key].merged(new) if key in tallies else new
+        elif key not in tallies:
+            key = next(k for k in sorted(tallies) if k[0] == key[0] and h.place in tallies[k].places)
+        said.setdefault(key, []).append(h)
+    return tallies, said
+
+
+def _cases(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, _Case]:
+    by_cause: dict[str, list[Tally]] = {}
+    for (name, _), tally in tallies.items():
+        by_cause.setdefault(name, []).append(tally)
+    out = {}
+    for key, tally in tallies.items():
+        cause: Cause = catalogue.causes[key[0]]
+        case = out[key] = _Case(cause, tally)
+        if not _of_traffic(tally, catalogue):
+            good = [t for g in cause.recovered_by for t in by_cause.get(g, ())]
+            case.state = correlate.state_of(cause, tally, good)
+        if case.state is not State.ONGOING:
+            milestones = " or ".join(cause.recovered_by)
+            case.evidence.append(Evidence(f"it was followed by {milestones} in the same container", supports=False))
+        known = _patterns(tally, catalogue)
+        case.confidence = min((p.confidence for p in known), key=lambda c: c.rank, default=Confidence.LIKELY)
+        others = dict.fromkeys(a for p in known if p.confidence is _POSSIBLE for a in p.alternatives)
+        case.alternatives = tuple(a for a in others if a != cause.id)
+    return out
+
+
+def _patterns(tally: Tally, catalogue: Catalogue) -> list[Pattern]:
+    """The patterns that matched, the most frequent first."""
+    ids = sorted(tally.patterns, key=lambda p: (-tally.patterns[p], p))
+    return [catalogue.by_id[p] for p in ids if p in catalogue.by_id]
+
+
+def _of_traffic(tally: Tally, catalogue: Catalogue) -> bool:
+    """Whether requests showed it: that a proxy got its configuration later says nothing about them."""
+    return any({"access-log", "ztunnel-access"} & set(p.formats) for p in _patterns(tally, catalogue))
+
+
+# -- links
+
+
+def _links(
+    cases: Mapping[Key, _Case], joins: Joined, catalogue: Catalogue
+) -> tuple[dict[Key, set[Key]], dict[Key, set[Key]]]:
+    """(explains, explained by) among failures."""
+    failing = sorted(k for k, c in cases.items() if c.kind is Kind.FAILURE)
+    tallies = {k: cases[k].tally for k in failing}
+    states = {k: cases[k].state for k in failing}
+    links = correlate.declared(failing, tallies, states, catalogue)
+    special = [joins.strong(), _settled(failing, cases, tallies)]
+    for some in special:
+        for a, bs in some.items():
+            for b, strength in bs.items():
+                if a in tallies and b in tallies:
+                    known = links.setdefault(a, {})
+                    known[b] = min(strength, known.get(b, strength))
+    if any(special):  # what the catalogue declares runs in no circle by itself
+        links = correlate.acyclic(links)
+    explains: dict[Key, set[Key]] = {}
+    explained_by: dict[Key, set[Key]] = {}
+    for a, bs in links.items():
+        for b in bs:
+            # what is over does not explain what goes on
+            if states[a] is State.ONGOING or states[b] is not State.ONGOING:
+                explains.setdefault(a, set()).add(b)
+                explained_by.setdefault(b, set()).add(a)
+    return explains, explained_by
+
+
+def _settled(failing: Iterable[Key], cases: Mapping[Key, _Case], tallies: Mapping[Key, Tally]) -> Links:
+    """Findings that are only possible, by the surer finding nearby that is one of their alternatives: it settles the doubt."""
+    out: Links = {}
+    by_cause: dict[str, list[Key]] = {}
+    for key in failing:
+        if cases[key].confidence is not _POSSIBLE:
+            by_cause.setdefault(key[0], []).append(key)
+    for key in failing:
+        if cases[key].confidence is _POSSIBLE:
+            for cause in cases[key].alternatives:
+                for other in by_cause.get(cause, ()):
+                    if correlate.in_scope("same-destination", other, key, tallies):
+                        out.setdefault(other, {})[key] = Strength.SETTLED
+    return out
+
+
+def _weights(findings: Mapping[Key, Finding], explains: Mapping[Key, set[Key]]) -> dict[Key, int]:
+    """How much fails by each finding: its own requests or lines, and those of all that it explains."""
+
+    def own(key: Key) -> int:
+        f = findings[key]
+        return f.requests or f.count
+
+    out = {}
+    for key in findings:
+        below: set[Key] = set()
+        todo = [key]
+        while todo:
+            for other in explains.get(todo.pop(), ()):
+                if other not in below:
+                    below.add(other)
+                    todo.append(other)
+        out[key] = own(key) + sum(map(own, below - {key}))
+    return out
+
+
+# -- confidence and evidence
+
+
+def _confirm(cases: Mapping[Key, _Case], joins: Joined, explains: Mapping[Key, set[Key]], catalogue: Catalogue) -> None:
+    """Raise what a second, independent record says too."""
+    for key, case in cases.items():
+        n, _ = joins.requests.get(key, (0, 0))
+        for other in sorted(explains.get(key, ())):
+            if m := joins.links.get((key, other), 0):
+                text = f"{m:,} of its {n:,} requests (by x-request-id) are in the log of {_who(other)}, too"
+                case.evidence.append(Evidence(text))
+                cases[other].evidence.append(
+                    Evidence(
+                        f"{m:,} of its {joins.requests[other][0]:,} requests (by x-request-id) failed at {_who(key)}: {key[0]}"
+                    )
+                )
+        agreed = joins.agreed.get(key, 0)
+        if agreed and agreed >= correlate.SHARE * n and case.confidence is not _POSSIBLE:
+            case.confidence = Confidence.CONFIRMED
+    by_cause: dict[str, list[Key]] = {}
+    for key, case in cases.items():
+        if case.kind is Kind.FAILURE and case.confidence is not _POSSIBLE:
+            by_cause.setdefault(key[0], []).append(key)
+    for keys in by_cause.values():
+        witnesses: dict[str, list[Key]] = {}
+        for key in keys:
+            for component in {p.component for p in _patterns(cases[key].tally, catalogue) if p.component}:
+                witnesses.setdefault(component, []).append(key)
+        if len(witnesses) < 2:
+            continue
+        for key in keys:
+            others = sorted(
+                c
+                for c, ks in witnesses.items()
+                if any(k != key and _together(cases[key].tally, cases[k].tally) for k in ks)
+            )
+            own = {p.component for p in _patterns(cases[key].tally, catalogue)}
+            if named := [c for c in others if c not in own]:
+                cases[key].evidence.append(Evidence(f"{' and '.join(named)} say{'s' * (len(named) == 1)} so, too"))
+                cases[key].confidence = Confidence.CONFIRMED
+
+
+def _who(key: Key) -> str:
+    return str(key[1])
+
+
+def _together(a: Tally, b: Tally) -> bool:
+    """Whether the times of two tallies touch."""
+    if a.first is None or a.last is None or b.first is None or b.last is None:
+        return False
+    slack = correlate.SLACK
+    return (a.first - b.last).total_seconds() <= slack and (b.first - a.last).total_seconds() <= slack
+
+
+def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> list[Evidence]:
+    """What changed just before the failure began: pushes, rollouts, webhooks."""
+    onset, first = case.onset, case.tally.first
+    if onset is None or first is None:
+        return []
+    begin = onset.start.timestamp()
+    # the minute is known; when it is the first one, so is the second
+    began = first.timestamp() if first.timestamp() >= begin else begin + case.tally.minutes.width
+    found: list[tuple[float, str, str]] = []
+    for pod in pods.values():
+        for name, signal in pod.signals.items():
+            pattern = catalogue.by_id.get(name)
+            if pattern is None or not pattern.change or signal.seconds.width > 60:
+                continue
+            before = [t for t, _ in signal.seconds.items() if began - CHANGE_SECONDS <= t <= began]
+            if not before or pod.first is None:
+                continue
+            # what happens all the time explains nothing
+            quiet = began - CHANGE_SECONDS - pod.first
+            often = (
+                signal.seconds.between(pod.first, began - CHANGE_SECONDS - 1) * CHANGE_SECONDS / quiet
+                if quiet > 0
+                else 0
+            )
+            if len(before) >= 3 * often:
+                found.append((before[-1], pattern.change, f"{signal.sample.path}@{signal.sample.offset}"))
+    latest: dict[str, tuple[float, str]] = {}
+    for at, text, source in sorted(found):
+        latest[text] = (at, source)
+    newest = sorted(latest.items(), key=lambda kv: (-kv[1][0], kv[0]))[:CHANGES]
+    return [
+        Evidence(f"{_ago(began - at)} before: {text} at {datetime.fromtimestamp(at, UTC):%H:%M:%S}", source)
+        for text, (at, source) in newest
+    ]
+
+
+def _ago(seconds: float) -> str:
+    n = max(0, round(seconds))
+    return f"{n} s" if n < 120 else f"{n // 60} min"
+
+
+# -- counts
+
+
+def _requests(tally: Tally, sample: tuple[int, int] | None) -> int | None:
+    """Failed requests: lines less retries, as far as the sample of request ids shows."""
+    if sample is None:
+        return None
+    requests, lines = sample
+    if lines <= tally.count and lines == requests:
+        return tally.count
+    return max(1, round(tally.count * requests / lines))
+
+
+def _totals(seen: Findings, owner: Mapping[Key, Key]) -> dict[Key, int]:
+    """Requests of the edges and workloads that findings are about."""
+    out: dict[Key, int] = {}
+    for key, group in owner.items():
+        if n := seen.traffic.get(key[1], 0):
+            out[group] = out.get(group, 0) + n
+    return out
+
+
+def _finding(key: Key, case: _Case, catalogue: Catalogue) -> Finding:
+    cause, tally = case.cause, case.tally
+    facts = dict(tally.proof[0][1]) if tally.proof else {}
+    return Finding(
+        rank=0,
+        cause=cause.id,
+        kind=case.kind,
+        severity=cause.severity,
+        confidence=case.confidence,
+        state=case.state,
+        title=cause.title,
+        explanation=cause.explanation,
+        subject=key[1],
+        count=tally.count,
+        first=tally.first,
+        last=tally.last,
+        patterns=tuple(sorted(tally.patterns, key=lambda p: (-tally.patterns[p], p))),
+        samples=tuple(s for s, _ in tally.proof),
+        places=len(tally.places),
+        evidence=tuple(case.evidence),
+        alternatives=case.alternatives if case.confidence is _POSSIBLE else (),
+        tell_apart=remedies.fill(cause.tell_apart, facts) if cause.tell_apart else "",
+        remedies=remedies.of(cause, facts),
+        facts=facts,
+        onset=case.onset,
+    )

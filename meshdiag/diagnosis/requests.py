@@ -1,0 +1,131 @@
+"""Failed requests by `x-request-id`: the same request in the logs of its client and of its server.
+
+Bounded by a sample that every process and every file takes alike: the ids with the smallest checksums. A request of the sample
+is whole (all its hops are kept); of the others only that they are not in the sample is known, so shares are estimates then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from meshdiag.model import Subject
+
+MAX_ENTRIES = 20_000
+"""Hops of requests that are kept. Beyond it joins are made on a sample of the requests; the summary says so."""
+
+MAX_HOPS = 24
+"""Places of one request. An id that shows up in more is no request's own (a client that sends a constant)."""
+
+MAX_TRIES = 50
+"""Lines of one hop that may be retries of one request; more means that the id is used again and again."""
+
+MAX_SECONDS = 900.0
+"""A request and its retries are over by then, or the id is used again."""
+
+ID_LIMIT = 128
+
+HopKey = tuple[str, Subject, str]
+"""Cause, subject, place: one proxy's view of requests under one finding."""
+
+ALL = 1 << 32
+"""The limit of checksums when no request was left out."""
+
+Seen = tuple[int, float, float]
+"""How many lines of one request (retries), from and to when (seconds since 1970)."""
+
+
+@dataclass(slots=True)
+class Requests:
+    """Which failed requests each hop saw; a part of the monoid `Findings`.
+
+    limit  requests whose checksum is as high were left out; it is halved until the others fit
+    """
+
+    by_hop: dict[HopKey, dict[str, Seen]] = field(default_factory=dict)
+    limit: int = ALL
+    added: int = 0
+    """Entries since the last cut: only to know when to cut again."""
+
+    def hop(self, cause: str, subject: Subject, place: str) -> HopKey:
+        """The hop to `add` requests to."""
+        key = (cause, subject, place)
+        self.by_hop.setdefault(key, {})
+        return key
+
+    def add(self, hop: HopKey, request_id: str, seconds: float) -> None:
+        """Count a failing line of a request."""
+        if self.limit < ALL and _checksum(request_id) >= self.limit:
+            return
+        seen = self.by_hop[hop]
+        known = seen.get(request_id)
+        if known is not None:
+            n, first, last = known
+            seen[request_id] = n + 1, min(first, seconds), max(last, seconds)
+        elif len(request_id) <= ID_LIMIT:
+            seen[request_id] = 1, seconds, seconds
+            self.added += 1
+            if self.added > 2 * MAX_ENTRIES:
+                self._cut()
+
+    def merged(self, other: Requests) -> Requests:
+        """Both together."""
+        by_hop = {hop: dict(seen) for hop, seen in self.by_hop.items() if seen}
+        for hop, seen in other.by_hop.items():
+            mine = by_hop.get(hop)
+            if mine is None:
+                if seen:
+                    by_hop[hop] = dict(seen)
+                continue
+            for i, (n, first, last) in seen.items():
+                m, f, e = mine.get(i, (0, first, last))
+                mine[i] = m + n, min(f, first), max(e, last)
+        out = Requests(by_hop, min(self.limit, other.limit))
+        out._cut()
+        out.by_hop = {hop: seen for hop, seen in out.by_hop.items() if seen}
+        out.added = 0
+        return out
+
+    def _cut(self) -> None:
+        """Halve the limit until what is below it fits.
+
+        The limit of a sum is the highest that fits the whole: no part needs a lower one, so the order of adding does not matter.
+        """
+        if self.limit < ALL:
+            self._drop()
+        while sum(map(len, self.by_hop.values())) > MAX_ENTRIES:
+            self.limit //= 2
+            self._drop()
+        self.added = sum(map(len, self.by_hop.values()))
+
+    def _drop(self) -> None:
+        limit = self.limit
+        for seen in self.by_hop.values():
+            for i in [i for i in seen if _checksum(i) >= limit]:
+                del seen[i]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether some requests were left out."""
+        return self.limit < ALL
+
+    def total(self) -> int:
+        """Failed requests: exact, or estimated from the part of all checksums that the sample has."""
+        return round(len({i for seen in self.by_hop.values() for i in seen}) * ALL / max(1, self.limit))
+
+    def own(self) -> Iterator[dict[HopKey, Seen]]:
+        """The hops of each request: not of ids that a client uses again and again."""
+        by_id: dict[str, dict[HopKey, Seen]] = {}
+        for hop, seen in self.by_hop.items():
+            for i, known in seen.items():
+                by_id.setdefault(i, {})[hop] = known
+        for hops in by_id.values():
+            if len(hops) <= MAX_HOPS and all(n <= MAX_TRIES for n, _, _ in hops.values()):
+                first = min(f for _, f, _ in hops.values())
+                if max(e for _, _, e in hops.values()) - first <= MAX_SECONDS:
+                    yield hops
+
+
+def _checksum(request_id: str) -> int:
+    return crc32(request_id.encode("utf-8", "replace"))

@@ -1,0 +1,82 @@
+"""Rules over time: A then B, A without B, at least N in a while. Evaluated on merged signals, so in any number of parts alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from meshdiag.catalogue import Catalogue
+from meshdiag.catalogue.entries import Sequence
+from meshdiag.diagnosis.signals import Pod, Pods, Signal
+from meshdiag.model import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A sequence that holds in a pod: how often, from and to when (seconds since 1970, or -1), and a line of it."""
+
+    sequence: Sequence
+    place: str
+    pod: Pod
+    count: int
+    first: tuple[float, int]
+    last: tuple[float, int]
+    sample: Sample
+
+
+def held(pods: Pods, catalogue: Catalogue) -> Iterator[Held]:
+    """Every sequence of the catalogue that holds, pod by pod; of the mesh once, in the first pod that saw it."""
+    for sequence in catalogue.sequences:
+        if sequence.on == "mesh":
+            some = {k: p for k, p in sorted(pods.items()) if not sequence.members.isdisjoint(p.signals)}
+            if some:
+                place, first = next(iter(some.items()))
+                whole = first
+                for pod in list(some.values())[1:]:
+                    whole = whole.merged(pod)
+                yield from _held(sequence, place, whole)
+        else:
+            for place, pod in sorted(pods.items()):
+                yield from _held(sequence, place, pod)
+
+
+def _held(sequence: Sequence, place: str, pod: Pod) -> Iterator[Held]:
+    a = _of(pod.signals, sequence.first)
+    if a is None:
+        return
+    count = 0
+    last = a.last
+    if sequence.then:
+        b = _of(pod.signals, sequence.then)
+        count = _followed(a, b, sequence.within) if b else 0
+        last = max(a.last, b.last) if b else last
+    elif sequence.without:
+        b = _of(pod.signals, sequence.without)
+        goes_on = pod.last is not None and a.last[0] >= 0 and pod.last - a.last[0] >= sequence.within
+        count = int(goes_on and (b is None or b.last < a.last))
+    elif a.seconds.most_within(sequence.within) >= sequence.at_least:
+        count = a.count
+    if count:
+        yield Held(sequence, place, pod, count, a.first, last, a.sample)
+
+
+def _of(signals: Mapping[str, Signal], patterns: frozenset[str]) -> Signal | None:
+    """The signals of any of the patterns, as one."""
+    out: Signal | None = None
+    for name in sorted(patterns & signals.keys()):
+        out = signals[name] if out is None else out.merged(signals[name])
+    return out
+
+
+def _followed(a: Signal, b: Signal, within: float) -> int:
+    """How many stretches of A have a B within the time after them; 0 when the times are too coarse to tell."""
+    if max(a.seconds.width, b.seconds.width) > within:
+        return 0
+    starts = [at for at, _ in a.seconds.items()]
+    ends = [at for at, _ in b.seconds.items()]
+    found, i = 0, 0
+    for at in starts:
+        while i < len(ends) and ends[i] < at:
+            i += 1
+        found += i < len(ends) and ends[i] - at <= within
+    return found

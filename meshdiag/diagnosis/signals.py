@@ -1,0 +1,119 @@
+"""When which pod said something that sequences and the readiness timeline ask for: milestones, changes, members of sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meshdiag.diagnosis.bounded import Buckets, bottom_k
+from meshdiag.model import Origin, Sample
+
+MAX_PODS = 1_500
+MAX_SECONDS = 256
+"""Seconds of one signal in one pod that are told apart; beyond it they are counted in stretches of 2, 4, … seconds."""
+
+SAMPLE_CHARS = 400
+
+Position = tuple[float, int]
+"""When and where in its origin: (seconds since 1970, or -1 without a time; offset)."""
+
+
+@dataclass(slots=True)
+class Signal:
+    """One pattern's matches in one pod."""
+
+    count: int
+    first: Position
+    last: Position
+    sample: Sample
+    seconds: Buckets = field(default_factory=lambda: Buckets(1, MAX_SECONDS))
+
+    def merged(self, other: Signal) -> Signal:
+        """Both together."""
+        return Signal(
+            self.count + other.count,
+            min(self.first, other.first),
+            max(self.last, other.last),
+            min(self.sample, other.sample),
+            self.seconds.merged(other.seconds),
+        )
+
+
+@dataclass(slots=True)
+class Pod:
+    """What one pod (see `place_of`) said, and from when to when its log goes (seconds since 1970; None: no times)."""
+
+    origin: Origin
+    first: float | None = None
+    last: float | None = None
+    signals: dict[str, Signal] = field(default_factory=dict)
+
+    def saw(self, seconds: float) -> None:
+        """Widen the span of the log."""
+        if self.first is None or seconds < self.first:
+            self.first = seconds
+        if self.last is None or seconds > self.last:
+            self.last = seconds
+
+    def merged(self, other: Pod) -> Pod:
+        """Both together."""
+        signals = dict(self.signals)
+        for pattern, signal in other.signals.items():
+            signals[pattern] = signals[pattern].merged(signal) if pattern in signals else signal
+        times = [t for t in (self.first, other.first) if t is not None]
+        ends = [t for t in (self.last, other.last) if t is not None]
+        return Pod(
+            min(self.origin, other.origin, key=_order), min(times, default=None), max(ends, default=None), signals
+        )
+
+
+def _order(origin: Origin) -> tuple[str, ...]:
+    return origin.path, origin.cluster, origin.namespace, origin.pod, origin.container
+
+
+Pods = dict[str, Pod]
+
+
+def saw(pods: Pods, place: str, origin: Origin, seconds: float) -> Pods:
+    """Widen the span of a pod's log; returns the pods, cut to their bound when they were too many."""
+    pods, pod = _pod(pods, place, origin)
+    pod.saw(seconds)
+    return pods
+
+
+def add(
+    pods: Pods, place: str, origin: Origin, pattern: str, seconds: float | None, offset: int, sample: Sample
+) -> Pods:
+    """Count a signal; returns the pods, cut to their bound when they were too many."""
+    pods, pod = _pod(pods, place, origin)
+    position = (-1.0 if seconds is None else seconds, offset)
+    signal = pod.signals.get(pattern)
+    if signal is None:
+        signal = pod.signals[pattern] = Signal(0, position, position, sample)
+    signal.count += 1
+    signal.first = min(signal.first, position)
+    signal.last = max(signal.last, position)
+    signal.sample = min(signal.sample, sample)
+    if seconds is not None:
+        signal.seconds.add(seconds)
+        pod.saw(seconds)
+    return pods
+
+
+def _pod(pods: Pods, place: str, origin: Origin) -> tuple[Pods, Pod]:
+    pod = pods.get(place)
+    if pod is None:
+        pod = Pod(origin)
+        pods[place] = pod
+        if len(pods) > 2 * MAX_PODS:
+            pods = bottom_k(pods, MAX_PODS)
+    elif pod.origin is not origin and _order(origin) < _order(pod.origin):
+        pod.origin = origin
+    return pods, pod
+
+
+def merged(a: Pods, b: Pods) -> Pods:
+    """Both together."""
+    out = dict(a)
+    for place, pod in b.items():
+        out[place] = out[place].merged(pod) if place in out else pod
+    return bottom_k(out, MAX_PODS)

@@ -115,7 +115,8 @@ class Match:
 class Subject:
     """What a finding is about.
 
-    kind  `workload` (a proxy and its app), `edge` (source -> destination), `resource` (a configuration object),
+    kind  `workload` (a proxy and its app), `edge` (source -> destination), `service` (a destination that several clients call; name
+          is host:port), `resource` (a configuration object),
           `control-plane`, `node`, or `mesh` when nothing more is known.
     """
 

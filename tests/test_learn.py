@@ -384,3 +384,38 @@ def test_a_diagnosis_can_be_learnt_from(catalogue: Catalogue, draft: Draft) -> N
 
 def test_the_page_names_every_option() -> None:
     _names("learn.md", _options("learn"))
+
+
+ANALYSIS = [f"Warning [IST9{i}42] (VirtualService shop/cart) The keeper of gate {i} is asleep." for i in (1, 1, 2)]
+ZTUNNEL = [
+    f'{TIME.format(i)}\terror\taccess\tconnection complete\tsrc.addr=10.0.0.1:{i} dst.addr=10.0.0.2:80 direction="inbound" '
+    f'error="keeper at gate {i} refused the visitor"'
+    for i in range(2)
+]
+
+
+@pytest.mark.parametrize(
+    ("lines", "when"),
+    [
+        (ANALYSIS[:2], {"code": "IST9142"}),
+        (
+            ZTUNNEL,
+            {
+                "error": {
+                    "contains": ["keeper at gate ", " refused the visitor"],
+                    "regex": r"^keeper at gate \d+(?:\.\d+)? refused the visitor",
+                }
+            },
+        ),
+    ],
+)
+def test_formats_that_are_known_by_another_field(
+    lines: list[str], when: dict[str, object], catalogue: Catalogue
+) -> None:
+    # the built-in catalogue has a pattern for every failed connection of ztunnel
+    some = tuple(p for p in catalogue.patterns if p.id != "ztunnel-access-failed")
+    book = Catalogue(catalogue.causes, some)
+    draft = learn(lines, catalogue=book)
+    (pattern,) = draft.patterns
+    assert pattern.when == when
+    assert not left(meshdiag.diagnose(lines, catalogue=with_draft(book, draft.text)[0]))

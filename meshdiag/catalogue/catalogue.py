@@ -22,7 +22,7 @@ ENV = "MESHDIAG_PATTERNS"
 ENTRY_POINT = "meshdiag.patterns"
 """Entry points of this group name a package or a callable that gives a folder."""
 
-CODE_VERSION = "7"
+CODE_VERSION = "8"
 """Raised when load() makes other values of the same files."""
 
 
@@ -86,8 +86,11 @@ class Catalogue:
     @cached_property
     def signals(self) -> frozenset[str]:
         """Ids of the patterns whose times sequences, the readiness timeline or "what changed" ask for."""
-        own = {p.id for p in self.patterns if p.milestone or p.change}
-        return frozenset(own.union(*(s.members for s in self.sequences)))
+        members: frozenset[str] = frozenset().union(*(s.members for s in self.sequences))
+        causes = {m.removeprefix("cause:") for m in members if m.startswith("cause:")}
+        return frozenset(
+            p.id for p in self.patterns if p.milestone or p.change or p.id in members or not causes.isdisjoint(p.causes)
+        )
 
     @cached_property
     def explained(self) -> Mapping[str, frozenset[str]]:

@@ -72,6 +72,7 @@ class Cause:
 
     relayed  `upstream`: a line of this cause only repeats what the next hop decided, whose log says why; `downstream`: what the
              hop before it did
+    about    `istiod`: whoever wrote the line, it is one fault of the control plane
     """
 
     id: str
@@ -82,6 +83,7 @@ class Cause:
     explains: tuple[Explains, ...] = ()
     recovered_by: tuple[str, ...] = ()
     relayed: str = ""
+    about: str = ""
     checks: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     tell_apart: str = ""
@@ -101,6 +103,7 @@ class Cause:
             explains=tuple(_explains(e) for e in raw.get("explains", ())),
             recovered_by=tuple(raw.get("recovered_by", ())),
             relayed=raw.get("relayed", ""),
+            about=raw.get("about", ""),
             checks=tuple(raw.get("checks", ())),
             alternatives=tuple(raw.get("alternatives", ())),
             tell_apart=raw.get("tell_apart", "").strip(),
@@ -252,9 +255,9 @@ class Pattern:
 class Sequence:
     """A rule over the times of other patterns' matches: A then B, A without B, or at least N of A in a time.
 
-    first     ids of the patterns of A
-    then      ids of the patterns of B: one within `within` seconds after an A
-    without   ids of the patterns of B: none after the last A, although the log goes on for `within` seconds
+    first     A: ids of patterns, and `cause:ID` for whatever named that cause
+    then      B: one within `within` seconds after an A
+    without   B: none after the last A, although the log goes on for `within` seconds
     at_least  so many A within `within` seconds
     on        `pod`: in one pod; `mesh`: anywhere
     says      what it means, for the evidence

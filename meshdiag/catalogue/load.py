@@ -220,15 +220,16 @@ def _sequence_faults(raw: Raw, patterns: Mapping[str, Raw], causes: Mapping[str,
     if ("then" in raw) + ("without" in raw) + ("at_least" in raw) != 1:
         yield fault("give one of `then`, `without` and `at_least`")
     for key in ("first", "then", "without"):
-        ids: set[str] = set()
+        members: set[str] = set()
         for kind, names in raw.get(key, {}).items():
             for name in names:
                 found = {i for i, p in patterns.items() if name in _named(p, i, kind)}
                 if not found:
                     yield fault(f"{key}: no pattern has the {kind} {name!r}")
-                ids |= found
+                # a pattern may name several causes: which it did is known only when it matched
+                members |= {f"cause:{name}"} if kind == "cause" else found
         if key in raw:
-            raw[key] = sorted(ids)
+            raw[key] = sorted(members)
 
 
 def _named(pattern: Raw, id: str, kind: str) -> set[str]:

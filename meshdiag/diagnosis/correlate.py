@@ -28,6 +28,10 @@ SLACK = 600.0
 """Seconds that may lie between a cause and its symptom where the catalogue says nothing else: proxies retry with growing
 pauses, and counters such as kubelet's report late."""
 
+LATE = 60.0
+"""Seconds by which a pod may report a cause after its symptom: a readiness probe fails from the first second on, a call to istiod
+only when it has timed out."""
+
 SKEW = 5.0
 """Seconds that clocks of two nodes may differ."""
 
@@ -36,6 +40,9 @@ MAX_SUBJECTS = 200
 
 SHARE = 0.5
 """A finding is explained by joined requests when at least this share of its requests is."""
+
+ALMOST = 0.9
+"""When this share is, nothing weaker has to explain it."""
 
 
 class Strength(IntEnum):
@@ -70,31 +77,45 @@ class Grouped:
     reach: dict[Key, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
 
-def grouped(tallies: Mapping[Key, Tally]) -> Grouped:
-    """One finding about a service that several clients cannot reach; at most MAX_SUBJECTS of one cause."""
+def grouped(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> Grouped:
+    """One finding about a service that several clients cannot reach, and about istiod whoever says so.
+
+    At most MAX_SUBJECTS of one cause; the rest is one finding about the mesh.
+    """
     clients: dict[tuple[str, str], list[Key]] = {}
+    istiod: dict[str, list[Key]] = {}
     for key in tallies:
-        if key[1].kind == "edge" and key[1].destination:
+        cause = catalogue.causes.get(key[0])
+        if cause is not None and cause.about:
+            istiod.setdefault(key[0], []).append(key)
+        elif key[1].kind == "edge" and key[1].destination:
             clients.setdefault((key[0], key[1].destination), []).append(key)
     out = dict(tallies)
     owner = {key: key for key in tallies}
     reach: dict[Key, tuple[tuple[str, int], ...]] = {}
-    for (cause, destination), keys in clients.items():
-        if len(keys) < 2:
-            continue
-        new = (cause, Subject("service", name=destination))
-        reach[new] = tuple(
-            sorted(((k[1].source or "?", tallies[k].count) for k in keys), key=lambda sc: (-sc[1], sc[0]))
-        )
+    for name, keys in istiod.items():
+        own = sorted(k[1] for k in keys if k[1].kind == "control-plane")
+        new = (name, own[0] if len(set(own)) == 1 else Subject("control-plane", name="istiod"))
+        if others := [k for k in keys if k[1].kind != "control-plane"]:
+            reach[new] = _most((str(k[1]), tallies[k].count) for k in others)
         _merge(out, owner, keys, new)
+    for (name, destination), keys in clients.items():
+        if len(keys) > 1:
+            new = (name, Subject("service", name=destination))
+            reach[new] = _most((k[1].source or "?", tallies[k].count) for k in keys)
+            _merge(out, owner, keys, new)
     by_cause: dict[str, list[Key]] = {}
     for key in out:
         by_cause.setdefault(key[0], []).append(key)
-    for cause, keys in by_cause.items():
+    for name, keys in by_cause.items():
         if len(keys) > MAX_SUBJECTS:
             rest = sorted(keys, key=lambda k: (-out[k].count, k))[MAX_SUBJECTS - 1 :]
-            _merge(out, owner, rest, (cause, Subject("mesh", name=f"{len(rest):,} others")))
+            _merge(out, owner, rest, (name, Subject("mesh", name=f"{len(rest):,} others")))
     return Grouped(out, owner, {k: v for k, v in reach.items() if k in out})
+
+
+def _most(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(counts, key=lambda nc: (-nc[1], nc[0])))
 
 
 def _merge(out: dict[Key, Tally], owner: dict[Key, Key], keys: Iterable[Key], new: Key) -> None:
@@ -154,9 +175,15 @@ def declared(
         cause = catalogue.causes.get(key[0])
         for e in cause.explains if cause else ():
             for other in by_cause.get(e.cause, ()):
-                if in_scope(e.scope, key, other, tallies) and in_time(e, key, other, tallies, states):
+                if in_scope(e.scope, key, other, tallies) and in_time(e, key, other, tallies, states, catalogue):
                     _link(out, key, other, _STRENGTH[e.scope])
     return out
+
+
+_PLACED = frozenset({"edge", "service", "workload"})
+"""Kinds of subjects that say which service they are about."""
+
+_CALLS = frozenset({"edge", "service"})
 
 
 def _link(links: Links, a: Key, b: Key, strength: Strength) -> None:
@@ -169,21 +196,29 @@ def in_scope(scope: str, a: Key, b: Key, tallies: Mapping[Key, Tally]) -> bool:
     if scope == "same-mesh":
         return True
     if scope == "same-pod":
+        if a[1].kind in _CALLS and b[1].kind in _CALLS and not same_destination(a[1], b[1]):
+            return False  # one call of a pod that fails does not make another one fail
         return not tallies[a].places.keys().isdisjoint(tallies[b].places)
+    if a[1].kind in _PLACED and b[1].kind in _PLACED and label(a[1]) and label(b[1]):
+        return same_destination(a[1], b[1])
+    # one of them names no service: what one pod saw together may belong together
     return same_destination(a[1], b[1]) or not tallies[a].places.keys().isdisjoint(tallies[b].places)
 
 
-def in_time(e: Explains, a: Key, b: Key, tallies: Mapping[Key, Tally], states: Mapping[Key, State]) -> bool:
+def in_time(
+    e: Explains, a: Key, b: Key, tallies: Mapping[Key, Tally], states: Mapping[Key, State], catalogue: Catalogue
+) -> bool:
     """Whether the times of `a` allow it to explain `b`; unknown times do.
 
     What lasts may have been logged once, long before its symptom; it must only not begin after the symptom was over. What is
     over explains only what began before or soon after its end.
     """
+    late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SKEW
     for x, y in _spans(e.scope, tallies[a], tallies[b]):
         if min(*x, *y) < 0:
             return True
         slack = e.within or SLACK
-        if x[0] > y[1] + slack:
+        if x[0] > y[1] + late:
             continue
         if (states[a] is not State.ONGOING or e.within) and y[0] > x[1] + slack:
             continue
@@ -191,6 +226,12 @@ def in_time(e: Explains, a: Key, b: Key, tallies: Mapping[Key, Tally], states: M
             continue
         return True
     return False
+
+
+def _events(tally: Tally, catalogue: Catalogue) -> bool:
+    """Whether only Kubernetes events or an analysis tell it: they are dated when they were last seen, or asked for."""
+    known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
+    return bool(known) and all({"event", "analysis", "text"}.issuperset(p.formats) for p in known)
 
 
 Span = tuple[float, float]
@@ -239,14 +280,31 @@ class Joined:
 
     links    (explaining, explained) -> how many requests of the sample
     requests of each finding: (requests, lines) of the sample
+    shared   pairs of findings that have a request in common
     told     of each finding: how many of its requests another hop explains
     agreed   of each finding: how many of its requests another hop repeats
     """
 
     links: dict[tuple[Key, Key], int] = field(default_factory=dict)
     requests: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    shared: set[tuple[Key, Key]] = field(default_factory=set)
     told: dict[Key, int] = field(default_factory=dict)
     agreed: dict[Key, int] = field(default_factory=dict)
+
+    def denies(self, a: Key, b: Key, tallies: Mapping[Key, Tally], catalogue: Catalogue) -> bool:
+        """Whether the requests say that `a` did not bring about `b`, which only repeats what other hops decide.
+
+        Of one service both must show the same requests. (A call that a server makes in turn may have an id of its own.)
+        """
+        if (a, b) in self.shared or _relayed(catalogue, b[0]) != "upstream" or not same_destination(a[1], b[1]):
+            return False
+        if label(a[1]) == "" or label(b[1]) == "":
+            return False
+        return all(self.requests.get(k, (0, 0))[1] >= ALMOST * tallies[k].count for k in (a, b))
+
+    def settles(self, key: Key) -> bool:
+        """Whether the requests themselves explain a finding."""
+        return self.told.get(key, 0) >= ALMOST * self.requests.get(key, (1, 1))[0]
 
     def strong(self) -> Links:
         """The links of findings that are explained for the most part."""
@@ -272,6 +330,7 @@ def joined(requests: Requests, owner: Mapping[Key, Key], catalogue: Catalogue) -
             out.requests[key] = r + 1, m + n
         if len(hops) < 2:
             continue
+        out.shared.update((a, b) for a in lines for b in lines if a != b)
         way = tuple(sorted(hops, key=lambda h: (hops[h][1], h)))
         pairs = told.get(way)
         if pairs is None:
@@ -293,6 +352,7 @@ def joined(requests: Requests, owner: Mapping[Key, Key], catalogue: Catalogue) -
 def _told(hops: Mapping[HopKey, Seen], catalogue: Catalogue) -> set[tuple[Key, Key]]:
     """(explaining, explained) of one request: what a hop only relays, the nearest other failing hop decided."""
     below: dict[HopKey, list[HopKey]] = {a: [b for b in hops if b != a and _next(a, b, hops)] for a in hops}
+    _pair_unnamed(below, hops)
     above: dict[HopKey, list[HopKey]] = {a: [] for a in hops}
     for a, bs in below.items():
         for b in bs:
@@ -303,11 +363,26 @@ def _told(hops: Mapping[HopKey, Seen], catalogue: Catalogue) -> set[tuple[Key, K
         for x in below[y] if way == "upstream" else above[y] if way == "downstream" else ():
             if _relayed(catalogue, x[0]) in ("", way):
                 out.add(((x[0], x[1]), (y[0], y[1])))
+        for x in below[y]:  # both report one decision: the server took it
+            if x[0] == y[0] and way != "downstream":
+                out.add(((x[0], x[1]), (y[0], y[1])))
         for x in (*below[y], *above[y]):
             # and what the catalogue says of neighbours: a client's timeout explains the server's lost client
             if any(e.cause == y[0] for e in _explains(catalogue, x[0])):
                 out.add(((x[0], x[1]), (y[0], y[1])))
     return {(x, y) for x, y in out if (y, x) not in out or x < y}
+
+
+def _pair_unnamed(below: dict[HopKey, list[HopKey]], hops: Mapping[HopKey, Seen]) -> None:
+    """A call and the one server that logged the same request, when their names do not tell that they belong together."""
+    taken = {b for bs in below.values() for b in bs}
+    calls = [a for a in hops if a[1].kind == "edge" and not below[a]]
+    servers = [b for b in hops if b[1].kind == "workload" and b not in taken]
+    for a in calls:
+        # what the caller's own proxy received began before its call did
+        found = [b for b in servers if b[2] != a[2] and hops[b][1] >= hops[a][1] - SKEW]
+        if len(calls) == len(found) == 1:
+            below[a].append(found[0])
 
 
 def _relayed(catalogue: Catalogue, cause: str) -> str:

@@ -21,6 +21,9 @@ from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.model import Match, Problem, Record, Sample, Subject
 
 MAX_TALLIES = 4_000
+MAX_SUBJECTS = 500
+"""Subjects of one cause: who sends requests for ever other hosts must not drive out the tallies of other causes."""
+
 MAX_SHAPES = 2_000
 MAX_PLACES = 2_000
 MAX_PROBLEMS = 500
@@ -151,6 +154,18 @@ class Shape:
         return Shape(self.count + other.count, min(self.sample, other.sample))
 
 
+def _bounded(tallies: dict[Key, Tally]) -> dict[Key, Tally]:
+    if len(tallies) <= MAX_SUBJECTS:
+        return tallies
+    by_cause: dict[str, dict[Key, Tally]] = {}
+    for key, tally in tallies.items():
+        by_cause.setdefault(key[0], {})[key] = tally
+    kept: dict[Key, Tally] = {}
+    for some in by_cause.values():
+        kept.update(bottom_k(some, MAX_SUBJECTS))
+    return bottom_k(kept, MAX_TALLIES)
+
+
 def _added(a: Mapping[Subject, int], b: Mapping[Subject, int]) -> dict[Subject, int]:
     out = dict(a)
     for k, n in b.items():
@@ -210,7 +225,7 @@ class Findings:
             earlier(self.first, other.first),
             later(self.last, other.last),
             summed(self.examined, other.examined),
-            bottom_k(tallies, MAX_TALLIES),
+            _bounded(tallies),
             bottom_k(shapes, MAX_SHAPES),
             problems if len(problems) <= MAX_PROBLEMS else frozenset(sorted(problems)[:MAX_PROBLEMS]),
             self.requests.merged(other.requests),
@@ -257,17 +272,17 @@ class Findings:
         if tally is None:
             tally = self.tallies[key] = Tally()
             if len(self.tallies) > 2 * MAX_TALLIES:
-                self.tallies = bottom_k(self.tallies, MAX_TALLIES)
+                self.tallies = _bounded(self.tallies)
         tally.add(match, facts)
         if len(tally.places) > 2 * MAX_PLACES:
             tally.places = bottom_k(tally.places, MAX_PLACES)
 
-    def add_signal(self, record: Record, pattern: str) -> None:
-        """Note when a pod said something that sequences or the timeline ask for."""
+    def add_signal(self, record: Record, pattern: str, cause: str, changed: str = "") -> None:
+        """Note when a pod said something that sequences or the timeline ask for, or what changed."""
         self.see(record.time)
         sample = Sample(record.origin.path, record.offset, record.text[: signals_.SAMPLE_CHARS])
         seconds = record.time.timestamp() if record.time else None
-        self.pods = signals_.add(self.pods, place_of(record), record.origin, pattern, seconds, record.offset, sample)
+        self.pods = signals_.add(self.pods, place_of(record), record.origin, (pattern, cause, changed[:120]), seconds, record.offset, sample)
 
     def saw(self, record: Record, time: datetime | None) -> None:
         """Widen the time span, and that of the log of the record's pod."""

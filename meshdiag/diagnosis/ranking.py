@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from meshdiag import remedies
-from meshdiag.catalogue import Catalogue, Cause, Pattern
+from meshdiag.catalogue import Catalogue, Cause, Explains, Pattern
 from meshdiag.diagnosis import correlate
 from meshdiag.diagnosis.correlate import Joined, Links, Strength
 from meshdiag.diagnosis.finding import Finding
 from meshdiag.diagnosis.findings import Findings, Key, Place, Tally
 from meshdiag.diagnosis.onset import Onset, onset_of
 from meshdiag.diagnosis.sequences import Held, held
-from meshdiag.diagnosis.signals import Pods
+from meshdiag.diagnosis.signals import Pod, Pods, Signal
 from meshdiag.diagnosis.subjects import component_of, subject_at, workload_of
 from meshdiag.model import Confidence, Evidence, Kind, State
 
@@ -50,7 +50,7 @@ class _Case:
 def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool]) -> tuple[Finding, ...]:
     """Failures first (roots before symptoms), then benign, then healthy; ranks are those of the findings that are shown."""
     tallies, said = _with_sequences(seen, catalogue)
-    groups = correlate.grouped(tallies)
+    groups = correlate.grouped(tallies, catalogue)
     cases = _cases(groups.tallies, catalogue)
     for key, some in said.items():
         case = cases[groups.owner[key]]
@@ -116,7 +116,7 @@ def _with_sequences(seen: Findings, catalogue: Catalogue) -> tuple[dict[Key, Tal
     tallies = dict(seen.tallies)
     said: dict[Key, list[Held]] = {}
     for h in held(seen.pods, catalogue):
-        known = [catalogue.by_id[p] for p in h.pod.signals if p in catalogue.by_id]
+        known = [catalogue.by_id[p] for p, _, _ in h.pod.signals if p in catalogue.by_id]
         component = component_of(h.pod.origin) or next((p.component for p in known if p.component), "")
         key = (h.sequence.cause, subject_at(h.pod.origin, component))
         if not any(h.place in tallies[k].places for k in tallies if k[0] == key[0]):
@@ -151,7 +151,7 @@ def _cases(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, _Cas
         known = _patterns(tally, catalogue)
         case.confidence = min((p.confidence for p in known), key=lambda c: c.rank, default=Confidence.LIKELY)
         others = dict.fromkeys(a for p in known if p.confidence is _POSSIBLE for a in p.alternatives)
-        case.alternatives = tuple(a for a in others if a != cause.id)
+        case.alternatives = tuple(a for a in others if a != cause.id) or cause.alternatives
     return out
 
 
@@ -177,7 +177,18 @@ def _links(
     tallies = {k: cases[k].tally for k in failing}
     states = {k: cases[k].state for k in failing}
     links = correlate.declared(failing, tallies, states, catalogue)
-    special = [joins.strong(), _settled(failing, cases, tallies)]
+    settled = _settled(failing, cases, tallies, states, catalogue, joins)
+    special = [joins.strong(), settled]
+    links = {
+        a: {
+            b: strength
+            for b, strength in bs.items()
+            if a not in settled.get(b, ())  # what is only possible does not explain what settles it
+            and not joins.settles(b)
+            and not (joins.requests and joins.denies(a, b, tallies, catalogue))
+        }
+        for a, bs in links.items()
+    }
     for some in special:
         for a, bs in some.items():
             for b, strength in bs.items():
@@ -197,7 +208,14 @@ def _links(
     return explains, explained_by
 
 
-def _settled(failing: Iterable[Key], cases: Mapping[Key, _Case], tallies: Mapping[Key, Tally]) -> Links:
+def _settled(
+    failing: Iterable[Key],
+    cases: Mapping[Key, _Case],
+    tallies: Mapping[Key, Tally],
+    states: Mapping[Key, State],
+    catalogue: Catalogue,
+    joins: Joined,
+) -> Links:
     """Findings that are only possible, by the surer finding nearby that is one of their alternatives: it settles the doubt."""
     out: Links = {}
     by_cause: dict[str, list[Key]] = {}
@@ -205,10 +223,13 @@ def _settled(failing: Iterable[Key], cases: Mapping[Key, _Case], tallies: Mappin
         if cases[key].confidence is not _POSSIBLE:
             by_cause.setdefault(key[0], []).append(key)
     for key in failing:
-        if cases[key].confidence is _POSSIBLE:
+        if cases[key].confidence is _POSSIBLE and not joins.settles(key):
             for cause in cases[key].alternatives:
                 for other in by_cause.get(cause, ()):
-                    if correlate.in_scope("same-destination", other, key, tallies):
+                    e = Explains(key[0], "same-destination")
+                    if correlate.in_scope(e.scope, other, key, tallies) and correlate.in_time(
+                        e, other, key, tallies, states, catalogue
+                    ):
                         out.setdefault(other, {})[key] = Strength.SETTLED
     return out
 
@@ -288,39 +309,46 @@ def _together(a: Tally, b: Tally) -> bool:
 
 
 def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> list[Evidence]:
-    """What changed just before the failure began: pushes, rollouts, webhooks."""
+    """What changed just before the failure began: pushes, rollouts, restarts; and what changed undated in its own pods."""
     onset, first = case.onset, case.tally.first
-    if onset is None or first is None:
-        return []
-    begin = onset.start.timestamp()
-    # the minute is known; when it is the first one, so is the second
-    began = first.timestamp() if first.timestamp() >= begin else begin + case.tally.minutes.width
-    found: list[tuple[float, str, str]] = []
-    for pod in pods.values():
-        for name, signal in pod.signals.items():
-            pattern = catalogue.by_id.get(name)
-            if pattern is None or not pattern.change or signal.seconds.width > 60:
-                continue
-            before = [t for t, _ in signal.seconds.items() if began - CHANGE_SECONDS <= t <= began]
-            if not before or pod.first is None:
-                continue
-            # what happens all the time explains nothing
-            quiet = began - CHANGE_SECONDS - pod.first
-            often = (
-                signal.seconds.between(pod.first, began - CHANGE_SECONDS - 1) * CHANGE_SECONDS / quiet
-                if quiet > 0
-                else 0
-            )
-            if len(before) >= 3 * often:
-                found.append((before[-1], pattern.change, f"{signal.sample.path}@{signal.sample.offset}"))
+    began = None
+    if onset is not None and first is not None:
+        begin = onset.start.timestamp()
+        # the minute is known; when it is the first one, so is the second
+        began = first.timestamp() if first.timestamp() >= begin else begin + case.tally.minutes.width
     latest: dict[str, tuple[float, str]] = {}
-    for at, text, source in sorted(found):
-        latest[text] = (at, source)
+    for place, pod in pods.items():
+        for (name, _, changed), signal in pod.signals.items():
+            pattern = catalogue.by_id.get(name)
+            if pattern is None or not pattern.change:
+                continue
+            source = f"{signal.sample.path}@{signal.sample.offset}"
+            text = f"{pattern.change}: {changed}" if changed else pattern.change
+            at = -1.0 if signal.first[0] < 0 and place in case.tally.places else _just_before(began, pod, signal)
+            if at is not None and (text not in latest or latest[text] < (at, source)):
+                latest[text] = (at, source)
     newest = sorted(latest.items(), key=lambda kv: (-kv[1][0], kv[0]))[:CHANGES]
     return [
-        Evidence(f"{_ago(began - at)} before: {text} at {datetime.fromtimestamp(at, UTC):%H:%M:%S}", source)
+        Evidence(
+            f"{text} (undated)"
+            if at < 0 or began is None
+            else f"{_ago(began - at)} before it began: {text} ({datetime.fromtimestamp(at, UTC):%H:%M:%S})",
+            source,
+        )
         for text, (at, source) in newest
     ]
+
+
+def _just_before(began: float | None, pod: Pod, signal: Signal) -> float | None:
+    """When a change came last in the time before a failure began; None when it did not, or comes all the time."""
+    if began is None or pod.first is None or signal.seconds.width > 60:
+        return None
+    before = [t for t, _ in signal.seconds.items() if began - CHANGE_SECONDS <= t <= began]
+    if not before:
+        return None
+    quiet = began - CHANGE_SECONDS - pod.first
+    earlier = signal.seconds.between(pod.first, began - CHANGE_SECONDS - 1) if quiet > 0 else 0
+    return before[-1] if len(before) >= 3 * earlier * CHANGE_SECONDS / max(quiet, 1.0) else None
 
 
 def _ago(seconds: float) -> str:

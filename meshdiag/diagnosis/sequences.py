@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from meshdiag.catalogue import Catalogue
 from meshdiag.catalogue.entries import Sequence
-from meshdiag.diagnosis.signals import Pod, Pods, Signal
+from meshdiag.diagnosis.signals import Name, Pod, Pods, Signal
 from meshdiag.model import Sample
 
 
@@ -28,7 +28,7 @@ def held(pods: Pods, catalogue: Catalogue) -> Iterator[Held]:
     """Every sequence of the catalogue that holds, pod by pod; of the mesh once, in the first pod that saw it."""
     for sequence in catalogue.sequences:
         if sequence.on == "mesh":
-            some = {k: p for k, p in sorted(pods.items()) if not sequence.members.isdisjoint(p.signals)}
+            some = {k: p for k, p in sorted(pods.items()) if any(_is(n, sequence.members) for n in p.signals)}
             if some:
                 place, first = next(iter(some.items()))
                 whole = first
@@ -60,10 +60,14 @@ def _held(sequence: Sequence, place: str, pod: Pod) -> Iterator[Held]:
         yield Held(sequence, place, pod, count, a.first, last, a.sample)
 
 
-def _of(signals: Mapping[str, Signal], patterns: frozenset[str]) -> Signal | None:
-    """The signals of any of the patterns, as one."""
+def _is(name: Name, members: frozenset[str]) -> bool:
+    return name[0] in members or f"cause:{name[1]}" in members
+
+
+def _of(signals: Mapping[Name, Signal], members: frozenset[str]) -> Signal | None:
+    """The signals of any of the members, as one."""
     out: Signal | None = None
-    for name in sorted(patterns & signals.keys()):
+    for name in sorted(n for n in signals if _is(n, members)):
         out = signals[name] if out is None else out.merged(signals[name])
     return out
 

@@ -8,6 +8,9 @@ from meshdiag.diagnosis.bounded import Buckets, bottom_k
 from meshdiag.model import Origin, Sample
 
 MAX_PODS = 1_500
+MAX_NAMES = 200
+"""Signals of one pod: there are as many as patterns that ask for them, and as different things that changed."""
+
 MAX_SECONDS = 256
 """Seconds of one signal in one pod that are told apart; beyond it they are counted in stretches of 2, 4, … seconds."""
 
@@ -17,9 +20,13 @@ Position = tuple[float, int]
 """When and where in its origin: (seconds since 1970, or -1 without a time; offset)."""
 
 
+Name = tuple[str, str, str]
+"""Pattern, cause, and what changed (for a pattern with `change`)."""
+
+
 @dataclass(slots=True)
 class Signal:
-    """One pattern's matches in one pod."""
+    """The matches of one name in one pod."""
 
     count: int
     first: Position
@@ -45,7 +52,7 @@ class Pod:
     origin: Origin
     first: float | None = None
     last: float | None = None
-    signals: dict[str, Signal] = field(default_factory=dict)
+    signals: dict[Name, Signal] = field(default_factory=dict)
 
     def saw(self, seconds: float) -> None:
         """Widen the span of the log."""
@@ -57,12 +64,15 @@ class Pod:
     def merged(self, other: Pod) -> Pod:
         """Both together."""
         signals = dict(self.signals)
-        for pattern, signal in other.signals.items():
-            signals[pattern] = signals[pattern].merged(signal) if pattern in signals else signal
+        for name, signal in other.signals.items():
+            signals[name] = signals[name].merged(signal) if name in signals else signal
         times = [t for t in (self.first, other.first) if t is not None]
         ends = [t for t in (self.last, other.last) if t is not None]
         return Pod(
-            min(self.origin, other.origin, key=_order), min(times, default=None), max(ends, default=None), signals
+            min(self.origin, other.origin, key=_order),
+            min(times, default=None),
+            max(ends, default=None),
+            bottom_k(signals, MAX_NAMES),
         )
 
 
@@ -81,14 +91,16 @@ def saw(pods: Pods, place: str, origin: Origin, seconds: float) -> Pods:
 
 
 def add(
-    pods: Pods, place: str, origin: Origin, pattern: str, seconds: float | None, offset: int, sample: Sample
+    pods: Pods, place: str, origin: Origin, name: Name, seconds: float | None, offset: int, sample: Sample
 ) -> Pods:
     """Count a signal; returns the pods, cut to their bound when they were too many."""
     pods, pod = _pod(pods, place, origin)
     position = (-1.0 if seconds is None else seconds, offset)
-    signal = pod.signals.get(pattern)
+    signal = pod.signals.get(name)
     if signal is None:
-        signal = pod.signals[pattern] = Signal(0, position, position, sample)
+        signal = pod.signals[name] = Signal(0, position, position, sample)
+        if len(pod.signals) > 2 * MAX_NAMES:
+            pod.signals = bottom_k(pod.signals, MAX_NAMES)
     signal.count += 1
     signal.first = min(signal.first, position)
     signal.last = max(signal.last, position)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from meshdiag.catalogue import Pattern
+from meshdiag.formats.access import cluster_fields
 from meshdiag.lazyre import lazy
 from meshdiag.model import Origin, Record, Subject
 
@@ -65,6 +67,8 @@ def subject_of(record: Record, pattern: Pattern, captures: Mapping[str, str]) ->
         )
     if wanted == "workload":
         return _workload(record)
+    if wanted == "edge" and (cluster := captures.get("cluster") or record.fields.get("cluster_name")):
+        return subject_of_access(replace(record, fields={**record.fields, **cluster_fields(cluster)}))
     if record.format == "access-log":
         return subject_of_access(record)
     if record.format == "ztunnel-access":
@@ -121,6 +125,9 @@ def subject_of_access(record: Record) -> Subject:
         )
         return Subject("edge", source=_source(record), destination=clean(target or ""))
     own = _workload(record)
+    if direction is None and get("authority") and "NR" in (get("response_flags") or "").split(","):
+        # no route: which host was asked for tells a missing route from a scanner's noise
+        return Subject("edge", source=_source(record), destination=clean(get("authority") or ""))
     if own.name or direction not in ("inbound", "inbound-passthrough"):
         return own
     return Subject("workload", name=clean(f"port {port}") if port else "")

@@ -126,7 +126,7 @@ def timelines(seen: Findings, findings: Iterable[Finding], catalogue: Catalogue)
     out = []
     for place, pod in seen.pods.items():
         steps: dict[str, list[tuple[Pattern, Signal]]] = {}
-        for name, signal in pod.signals.items():
+        for (name, _, _), signal in pod.signals.items():
             pattern = catalogue.by_id.get(name)
             if pattern is not None and pattern.milestone:
                 component = pattern.component or component_of(pod.origin) or "pilot-agent"

@@ -75,19 +75,22 @@ class Classifier:
                 self._always.setdefault(f, []).append(position)
             for e in p.prefilter:
                 self._of_expression.setdefault(number[e], []).append(position)
-        self._keys = {f: _key_of(ps) for f, ps in catalogue.by_format.items()}
+        self._keys: dict[str, tuple[tuple[str, ...], tuple[tuple[str, Outcome], ...]]] = {}
         self._memo: dict[tuple[Any, ...], Decision | None] = {}
 
     def depends_on(self, format: str) -> tuple[tuple[str, ...], tuple[tuple[str, Outcome], ...]]:
         """What decisions about a format depend on: fields by value, and fields by the outcome of a test."""
-        return self._keys.get(format, ((), ()))
+        try:
+            return self._keys[format]
+        except KeyError:  # made when the first record of the format comes: most inputs have a few of them
+            key = self._keys[format] = _key_of(self.catalogue.by_format.get(format, ()))
+            return key
 
     def decide(self, record: Record) -> Decision | None:
         """(pattern, cause, captures) of the pattern that wins, or None."""
-        parts = self._keys.get(record.format)
-        if parts is None or len(record.message) > _LONG:
+        if len(record.message) > _LONG:
             return self._decide(record)
-        names, digests = parts
+        names, digests = self.depends_on(record.format)
         get = record.fields.get
         key = (
             record.format,

@@ -56,6 +56,7 @@ class Dense:
         self._values = itemgetter(*sorted(index[n] for n in wanted))
         self._outcomes: list[tuple[int, Outcome]] = [(index[n], test) for n, test in outcomes if n in index]
         self._host, self._local = (index[n] for n in _BY_PRESENCE)
+        self._flags, self._authority = index["response_flags"], index["authority"]
         self._time, self._request = index["start_time"], index["request_id"]
         self._memo: dict[Any, Known | None] = {}
         self._found, self._path, self._place, self._whole = found, path, place, whole
@@ -70,6 +71,7 @@ class Dense:
             self._values(values),
             values[self._host] == "-",
             values[self._local] == "-",
+            values[self._authority] if values[self._flags] == "NR" else None,
             *[test(None if (v := values[i]) == "-" else v) for i, test in self._outcomes],
         )
         try:

@@ -188,7 +188,7 @@ class Scanner:
             return False
         pattern, cause, captures = decision
         if pattern.id in self.signals:
-            found.add_signal(record, pattern.id)
+            found.add_signal(record, pattern.id, cause, captures.get("changed", ""))
         if cause == NONE:
             found.harmless += 1
             return False

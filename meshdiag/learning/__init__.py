@@ -3,10 +3,11 @@
     draft = meshdiag.learn("logs/")
     Path("team/draft.yaml").write_text(draft.text)
 
-`mining.py` finds what stays the same in texts, `conditions.py` writes it as conditions, `draft.py` proves each pattern
-and writes the file.
+`unknown.py` reads what nobody knows, `mining.py` finds what stays the same in it, `conditions.py` and `forms.py` write that as
+patterns, `draft.py` proves each one, `patternfile.py` writes the file.
 """
 
-from meshdiag.learning.draft import Draft, Skipped, draft_of, learn
+from meshdiag.learning.draft import Draft, draft_of, learn
+from meshdiag.learning.unknown import Skipped
 
 __all__ = ["Draft", "Skipped", "draft_of", "learn"]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from meshdiag.explanation import Explanation
 from meshdiag.redact import redact
+from meshdiag.views.remedy import remedy_lines
 from meshdiag.views.safe import one_line, safe
 from meshdiag.views.style import Style
-from meshdiag.views.text import remedy_lines
 
 _SHOWN = (
     "response_code", "response_flags", "response_code_details", "connection_termination_details",

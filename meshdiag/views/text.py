@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from meshdiag.diagnosis import Diagnosis, Finding
-from meshdiag.model import Kind, Remedy, State
+from meshdiag.diagnosis.chains import symptoms
+from meshdiag.model import Kind, State
 from meshdiag.redact import redact
+from meshdiag.views.prose import sentences, wrapped
+from meshdiag.views.remedy import remedy_lines
 from meshdiag.views.safe import columns, one_line, safe
 from meshdiag.views.style import Style
 
 INDENT = "   "
-STEPS = 4
+TREE_DEPTH = 6
+TREE_LINES = 8
+"""Symptoms shown under one finding; more of one cause stand in one line."""
+
+REACH = 4
 SHOWN_FACTS = ("error", "reason", "policy", "resource")
 TELLING_FIELDS = (
     "start_time", "method", "path", "response_code", "response_flags", "response_code_details",
@@ -63,20 +69,22 @@ class _Page:
             yield style("No failure found in what could be read.", "bold", "yellow")
         else:
             yield style("No failure found.", "bold", "green")
+        below = symptoms(failures)
         said: dict[str, Finding] = {}
-        for f in failures[: None if self.verbose else limit]:
+        shown = failures if self.verbose else tuple(f for f in failures if not f.explained_by)
+        for f in shown[: None if self.verbose else limit]:
             yield ""
-            yield from self.finding(f, None if self.verbose else said.get(f.cause))
+            yield from self.finding(f, None if self.verbose else said.get(f.cause), below)
             if not f.explained_by:
                 said.setdefault(f.cause, f)
-        if not self.verbose and len(failures) > limit:
+        if not self.verbose and len(shown) > limit:
             yield ""
-            yield style(f"… and {len(failures) - limit} more failures: --limit 0 or -v shows all", "dim")
+            yield style(f"… and {len(shown) - limit} more failures: --limit 0 or -v shows all", "dim")
         yield from self.others(d)
         yield from self.unknown(d)
         yield from self.not_read(d)
 
-    def finding(self, f: Finding, same: Finding | None = None) -> Iterator[str]:
+    def finding(self, f: Finding, same: Finding | None, below: dict[int, list[Finding]]) -> Iterator[str]:
         style = self.style
         tags = [f.severity.value, f.confidence.value, *([f.state.value] if f.state is not State.ONGOING else [])]
         label = f"{style(f.cause, f.severity.value)} {style('(' + ', '.join(tags) + ')', 'dim')}"
@@ -87,11 +95,7 @@ class _Page:
             yield title
             yield INDENT + label
         subject = one_line(self.text(about(f)), self.width - len(INDENT))
-        counts = [
-            f"{f.count:,} line{'s' * (f.count != 1)}",
-            f"in {f.places:,} places" * (f.places > 1),
-            when(f.first, f.last),
-        ]
+        counts = [amount(f), f"in {f.places:,} places" * (f.places > 1), when(f.first, f.last)]
         rest = " · ".join(c for c in counts if c)
         if columns(subject) + len(rest) + 6 <= self.width:
             yield f"{INDENT}{style(subject, 'cyan')} · {rest}"
@@ -104,10 +108,15 @@ class _Page:
         for e in f.evidence:
             yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)
         yield from self.proof(f)
+        if f.reach:
+            some = ", ".join(f"{source} ({n:,})" for source, n in f.reach[:REACH])
+            more = f" and {len(f.reach) - REACH} more" if len(f.reach) > REACH else ""
+            yield INDENT + one_line(self.text(f"seen by {some}{more}"), self.width - len(INDENT))
         if f.explained_by:
             yield INDENT + style(f"explained by {ranks(f.explained_by)}", "magenta")
-        if f.explains:
-            yield INDENT + style(f"explains {ranks(f.explains)}", "magenta")
+        if f.rank in below:
+            yield INDENT + style("explains", "magenta")
+            yield from self.tree(below, f.rank, INDENT, TREE_DEPTH)
         if f.alternatives and not same:
             yield from self.wrap("could also be: " + ", ".join(f.alternatives), INDENT)
             if f.tell_apart and not brief:
@@ -117,6 +126,34 @@ class _Page:
         elif not brief:
             for remedy in f.remedies if self.verbose else f.remedies[:1]:
                 yield from remedy_lines(remedy, self.width, self.style, verbose=self.verbose, indent=INDENT)
+
+    def tree(self, below: dict[int, list[Finding]], rank: int, indent: str, depth: int) -> Iterator[str]:
+        """The symptoms under a finding, most of them one a line; many of one cause together."""
+        style = self.style
+        groups: dict[str, list[Finding]] = {}
+        for f in below.get(rank, ()):
+            groups.setdefault(f.cause, []).append(f)
+        rows: list[list[Finding]] = []
+        many = sum(map(len, groups.values())) > TREE_LINES
+        for fs in groups.values():
+            rows += [fs] if many and len(fs) > 1 else [[f] for f in fs]
+        for i, fs in enumerate(rows):
+            last = i == len(rows) - 1
+            f = fs[0]
+            head = f"{indent}{'└' if last else '├'} "
+            if len(fs) > 1:
+                n = sum(f.count for f in fs)
+                told = f"{n:,} lines · {len(fs)} subjects: {', '.join(short(about(f)) for f in fs[:3])} …"
+                number = f"#{f.rank}…{fs[-1].rank}"
+            else:
+                told = f"{amount(f)} · {short(about(f))}"
+                number = f"#{f.rank}"
+            room = self.width - columns(head) - len(number) - len(f.cause) - 3
+            yield f"{style(head, 'dim')}{number} {style(f.cause, f.severity.value)}  {one_line(self.text(told), room)}"
+            if depth > 1:
+                for g in fs:
+                    if g.rank in below:
+                        yield from self.tree(below, g.rank, indent + ("  " if last else "│ "), depth - 1)
 
     def proof(self, f: Finding) -> Iterator[str]:
         """The line that proves it, and what was read out of it."""
@@ -180,39 +217,6 @@ class _Page:
         yield from wrapped(text, self.width, indent)
 
 
-def wrapped(text: str, width: int, indent: str = "") -> Iterator[str]:
-    """Prose in lines of `width` columns; a leading bullet hangs."""
-    yield from textwrap.wrap(
-        re.sub(r"\s+", " ", safe(text)),
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent + "  " * text.startswith(("→", "·")),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def remedy_lines(r: Remedy, width: int, style: Style, *, verbose: bool, indent: str = "") -> Iterator[str]:
-    """A remedy: its steps with their commands; `verbose` adds manifests and how to undo."""
-    for line in wrapped(f"→ {r.title}", width, indent):
-        yield style(line, "green")
-    shown = r.steps if verbose else r.steps[:STEPS]
-    for step in shown:
-        yield from wrapped(f"· {step.text}", width, indent + "  ")
-        for line in safe(step.command).splitlines():
-            yield f"{indent}    {style('$ ' + line, 'bold')}"
-        if step.manifest and verbose:
-            for line in safe(step.manifest).splitlines():
-                yield f"{indent}    {line}"
-    if len(shown) < len(r.steps):
-        n = len(r.steps) - len(shown)
-        yield indent + "  " + style(f"… {n} more step{'s' * (n != 1)} (-v)", "dim")
-    if r.verify:
-        yield from wrapped(f"verify: {r.verify}", width, indent + "  ")
-    if r.undo and verbose:
-        yield from wrapped(f"undo: {r.undo}", width, indent + "  ")
-
-
 def telling(line: str) -> str:
     """A line as a person wants to see it: of a JSON access log the fields that decide, in the order of the text format."""
     if not line.lstrip().startswith("{"):
@@ -226,17 +230,27 @@ def telling(line: str) -> str:
     return " ".join(p for p in parts)
 
 
+def amount(f: Finding) -> str:
+    """`36 lines, 12 of 40 requests`."""
+    lines = f"{f.count:,} line{'s' * (f.count != 1)}"
+    if f.requests is None:
+        return lines
+    if f.total is not None and f.total >= f.requests:
+        return f"{lines}, {f.requests:,} of {f.total:,} requests"
+    return lines if f.requests == f.count else f"{lines}, {f.requests:,} request{'s' * (f.requests != 1)}"
+
+
+def short(name: str) -> str:
+    """A service's name without the domain that all of them have."""
+    return name.replace(".svc.cluster.local", "")
+
+
 def about(f: Finding) -> str:
     """The subject, or where the lines stand when they do not tell it."""
     subject = f.subject
     if subject.name or subject.namespace or subject.source or subject.destination or not f.samples:
         return str(subject)
     return f.samples[0].path
-
-
-def sentences(text: str, n: int) -> str:
-    """The first `n` sentences."""
-    return "".join(re.split(r"(?<=[.!?])(?=\s+[A-Z])", text)[:n])
 
 
 def ranks(numbers: tuple[int, ...]) -> str:

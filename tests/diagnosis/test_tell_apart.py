@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from meshdiag.catalogue import Catalogue
 from tests.conftest import access_line
 
 PAIRS = yaml.safe_load(Path(__file__).with_name("tell_apart.yaml").read_text(encoding="utf-8"))
-CASES = [pytest.param(case, id=f"{pair['pair']} - {case['is']}") for pair in PAIRS for case in pair["cases"]]
-SEVERAL = [c for c in CASES if c.values[0]["log"].count("\n") > 1]
-
 COMMAND = re.compile(r"\b(?:kubectl|istioctl|openssl|curl) [a-z-]")
 """A command that a person can run."""
 
 Case = dict[str, Any]
+
+
+def each(holds: Callable[[Case], bool] = lambda case: True) -> pytest.MarkDecorator:
+    """Runs a test with each case for which this holds."""
+    cases = [(f"{pair['pair']} - {case['is']}", case) for pair in PAIRS for case in pair["cases"] if holds(case)]
+    return pytest.mark.parametrize("case", [case for _, case in cases], ids=[name for name, _ in cases])
 
 
 def diagnose(case: Case, catalogue: Catalogue) -> Diagnosis:
@@ -33,7 +37,7 @@ def first(case: Case, catalogue: Catalogue) -> Finding | None:
     return next(iter(diagnose(case, catalogue).failures), None)
 
 
-@pytest.mark.parametrize("case", CASES)
+@each()
 def test_cause(case: Case, catalogue: Catalogue) -> None:
     diagnosis = diagnose(case, catalogue)
     found = [f.cause for f in diagnosis.failures]
@@ -43,7 +47,7 @@ def test_cause(case: Case, catalogue: Catalogue) -> None:
     assert not diagnosis.problems
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.values[0]["cause"]])
+@each(lambda case: case["cause"] != "")
 def test_confidence_and_alternatives(case: Case, catalogue: Catalogue) -> None:
     finding = first(case, catalogue)
     assert finding
@@ -55,7 +59,7 @@ def test_confidence_and_alternatives(case: Case, catalogue: Catalogue) -> None:
     assert set(case.get("patterns", ())) <= set(finding.patterns)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if "under" in c.values[0]])
+@each(lambda case: "under" in case)
 def test_symptoms_stand_under_the_cause(case: Case, catalogue: Catalogue) -> None:
     root, *others = diagnose(case, catalogue).failures
     assert root.cause == case["cause"]
@@ -64,7 +68,7 @@ def test_symptoms_stand_under_the_cause(case: Case, catalogue: Catalogue) -> Non
     assert [f.cause for f in others if f.cause in case["under"] and not f.explained_by] == []
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.values[0]["cause"]])
+@each(lambda case: case["cause"] != "")
 def test_doubt_names_alternatives_and_a_command(case: Case, catalogue: Catalogue) -> None:
     for finding in diagnose(case, catalogue).failures:
         if finding.confidence is not Confidence.POSSIBLE:
@@ -76,7 +80,7 @@ def test_doubt_names_alternatives_and_a_command(case: Case, catalogue: Catalogue
             assert COMMAND.search(finding.tell_apart), (finding.cause, finding.tell_apart)
 
 
-@pytest.mark.parametrize("case", SEVERAL)
+@each(lambda case: case["log"].count("\n") > 1)
 def test_order_of_lines_and_of_files_changes_nothing(case: Case, catalogue: Catalogue) -> None:
     """Records of several lines stay together: only those that begin one are moved."""
     records = re.split(r"(?m)^(?=[\[{\d])", case["log"])

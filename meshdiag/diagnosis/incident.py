@@ -1,0 +1,520 @@
+"""A diagnosis seen as an incident: how many requests fail, since when, how far it spread, and whether it goes on.
+
+Pure functions of a diagnosis; and its findings in groups, by cause, workload, edge or pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from meshdiag.diagnosis import correlate
+from meshdiag.diagnosis.diagnosis import Diagnosis
+from meshdiag.diagnosis.finding import Finding, iso
+from meshdiag.diagnosis.findings import Findings, Key, Tally
+from meshdiag.diagnosis.requests import ALL, HopKey
+from meshdiag.diagnosis.subjects import workload_of
+from meshdiag.model import Kind, Severity, State, Subject
+
+QUIET = 180.0
+"""Seconds without a failure from which it may be over."""
+
+GAPS = 3.0
+"""It is over when the quiet time is so many times the mean time between its failures, and at least QUIET."""
+
+TRAFFIC = frozenset({"access-log", "ztunnel-access"})
+"""The formats in which one line is one request or connection."""
+
+# -- from findings back to what they were made of
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one tally says of a shown finding."""
+
+    finding: Finding
+    key: Key
+    tally: Tally
+
+
+def cells(diagnosis: Diagnosis, findings: Iterable[Finding]) -> list[Cell]:
+    """The tallies of these findings, in order: a finding about a service has one for each of its clients.
+
+    A finding that only a sequence tells has no tally of its own and is left out.
+    """
+    by_key = {(f.cause, f.subject): f for f in findings}
+    tallies = diagnosis.seen.tallies
+    owner = correlate.grouped(tallies).owner
+    return [Cell(f, key, tallies[key]) for key in sorted(tallies) if (f := by_key.get(owner[key])) is not None]
+
+
+def of_traffic(diagnosis: Diagnosis, finding: Finding) -> bool:
+    """Whether the lines of a finding are requests or connections."""
+    book = diagnosis.catalogue.by_id
+    return any(p in book and not TRAFFIC.isdisjoint(book[p].formats) for p in finding.patterns)
+
+
+def log_span(seen: Findings, places: Iterable[str]) -> tuple[float, float] | None:
+    """From when to when the logs of these pods go (seconds since 1970); None when none is known."""
+    pods = [pod for p in places if (pod := seen.pods.get(p)) is not None]
+    firsts = [pod.first for pod in pods if pod.first is not None]
+    lasts = [pod.last for pod in pods if pod.last is not None]
+    return (min(firsts), max(lasts)) if firsts and lasts else None
+
+
+# -- the incident
+
+
+class Going(StrEnum):
+    """`ongoing`, `over`, `none` without a failure, `unknown` without times."""
+
+    ONGOING = "ongoing"
+    OVER = "over"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Whether a finding is over: `seconds` is the time without a failure to the end of the logs that would show one."""
+
+    state: Going
+    last: datetime | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """When it began: `before` and `after` are failures a minute.
+
+    quiet  minutes of the logs that would show it before that time; 0 when they begin with it
+    """
+
+    at: datetime
+    before: float
+    after: float
+    quiet: float
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What one root cause does.
+
+    shown_by  rank of the finding whose requests are counted: its own, or that of the symptom with most of them; 0 for none
+    failed    requests (retries of one are one) or connections; None when no line of the logs counts any
+    total     how many there were, failed or not; None when not known
+    about     whether `failed` or `total` is an estimate
+    """
+
+    rank: int
+    cause: str
+    subject: Subject
+    shown_by: int
+    failed: int | None
+    total: int | None
+    about: bool
+    began: Began | None
+    quiet: Quiet
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        b, q = self.began, self.quiet
+        return {
+            "rank": self.rank,
+            "cause": self.cause,
+            "shown_by": self.shown_by or None,
+            "failed": self.failed,
+            "total": self.total,
+            "estimated": self.about,
+            "state": q.state.value,
+            "last": iso(q.last),
+            "quiet_seconds": None if q.seconds is None else round(q.seconds, 1),
+            "began": None
+            if b is None
+            else {
+                "at": iso(b.at),
+                "before": round(b.before, 3),
+                "after": round(b.after, 3),
+                "quiet_minutes": round(b.quiet, 1),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How many edges, services, clients, workloads and pods are in any failure; `files` when their pods are not known."""
+
+    edges: int = 0
+    services: int = 0
+    clients: int = 0
+    workloads: int = 0
+    pods: int = 0
+    files: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain values, for JSON."""
+        return {n: getattr(self, n) for n in ("edges", "services", "clients", "workloads", "pods", "files")}
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """All of it: `failed` counts requests of any failure once (by x-request-id); None when no line has an id.
+
+    last  when anything failed last
+    end   when the capture ends
+    """
+
+    state: Going
+    failed: int | None
+    about: bool
+    first: datetime | None
+    last: datetime | None
+    end: datetime | None
+    impacts: tuple[Impact, ...]
+    spread: Spread
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object `incident` of meshdiag/diagnosis/v1."""
+        return {
+            "state": self.state.value,
+            "failed": self.failed,
+            "estimated": self.about,
+            "first": iso(self.first),
+            "last": iso(self.last),
+            "end": iso(self.end),
+            "spread": self.spread.to_dict(),
+            "roots": [i.to_dict() for i in self.impacts],
+        }
+
+
+def incident(diagnosis: Diagnosis) -> Incident:
+    """The shown failures of a diagnosis as one incident; roots in the order of their ranks."""
+    failures, roots = diagnosis.failures, diagnosis.root_causes
+    some = cells(diagnosis, failures)
+    tallies: dict[int, list[Cell]] = {}
+    for cell in some:
+        tallies.setdefault(cell.finding.rank, []).append(cell)
+    totals = _totals(diagnosis, failures)
+    below = _below(failures)
+    impacts = tuple(_impact(diagnosis, f, [g for g in failures if g.rank in below[f.rank]], tallies, totals) for f in roots)
+    states = [i.quiet.state for i in impacts]
+    state = next((s for s in (Going.ONGOING, Going.UNKNOWN, Going.OVER) if s in states), Going.NONE)
+    requests = diagnosis.seen.requests
+    shown = {cell.key for cell in some}
+    failed = _distinct(diagnosis, lambda hop: hop[:2] in shown)
+    return Incident(
+        state,
+        failed or None,
+        requests.sampled,
+        min((f.first for f in failures if f.first), default=None),
+        max((f.last for f in failures if f.last), default=None),
+        diagnosis.seen.last,
+        impacts,
+        _spread(diagnosis, some, failures),
+    )
+
+
+def _distinct(diagnosis: Diagnosis, wanted: Callable[[HopKey], bool]) -> int:
+    """Failed requests of some hops, each counted once; an estimate when they are sampled."""
+    requests = diagnosis.seen.requests
+    ids = {i for hop, seen in requests.by_hop.items() if wanted(hop) for i in seen}
+    return round(len(ids) * ALL / max(1, requests.limit))
+
+
+def _below(failures: Iterable[Finding]) -> dict[int, set[int]]:
+    """Of each finding the ranks of all that it explains, through others, too."""
+    explains = {f.rank: f.explains for f in failures}
+    out: dict[int, set[int]] = {}
+    for rank in explains:
+        found: set[int] = set()
+        todo = [rank]
+        while todo:
+            for other in explains.get(todo.pop(), ()):
+                if other not in found:
+                    found.add(other)
+                    todo.append(other)
+        out[rank] = found - {rank}
+    return out
+
+
+def _failed(diagnosis: Diagnosis, f: Finding) -> int | None:
+    """Requests or connections that failed by a finding; None when its lines are neither."""
+    return (f.requests or f.count) if of_traffic(diagnosis, f) else None
+
+
+def _totals(diagnosis: Diagnosis, failures: Iterable[Finding]) -> dict[Subject, int]:
+    """Requests of each subject that has failing ones: its lines, less those that are retries."""
+    lines: dict[Subject, int] = {}
+    retries: dict[Subject, int] = {}
+    for f in failures:
+        if f.total and of_traffic(diagnosis, f):
+            lines[f.subject] = max(f.total, lines.get(f.subject, 0))
+            retries[f.subject] = retries.get(f.subject, 0) + max(0, f.count - (f.requests or f.count))
+    return {s: max(1, n - retries[s]) for s, n in lines.items()}
+
+
+def _impact(
+    diagnosis: Diagnosis,
+    root: Finding,
+    symptoms: list[Finding],
+    tallies: Mapping[int, list[Cell]],
+    totals: Mapping[Subject, int],
+) -> Impact:
+    counted = root if _failed(diagnosis, root) is not None else None
+    if counted is None:
+        counted = max(symptoms, key=lambda f: (_failed(diagnosis, f) or 0, -f.rank), default=None)
+    failed = _failed(diagnosis, counted) if counted else None
+    total = totals.get(counted.subject) if counted and failed is not None else None
+    if total is not None and failed is not None:
+        total = max(total, failed)
+    about = (counted is not None and counted.requests is not None and diagnosis.seen.requests.sampled) or (
+        total is not None and diagnosis.seen.estimated
+    )
+    return Impact(
+        root.rank,
+        root.cause,
+        root.subject,
+        counted.rank if counted and failed is not None else 0,
+        failed,
+        total,
+        about and failed is not None,
+        _began(diagnosis, root, symptoms, tallies),
+        _quiet_of(diagnosis, root, symptoms, tallies),
+    )
+
+
+def _began(
+    diagnosis: Diagnosis, root: Finding, symptoms: list[Finding], tallies: Mapping[int, list[Cell]]
+) -> Began | None:
+    onset = root.onset
+    shown = root
+    if onset is None:  # an event or an analysis without a time: the first of its symptoms
+        timed = [f for f in symptoms if f.onset is not None]
+        shown = min(timed, key=lambda f: (f.onset.start if f.onset else f.first, f.rank), default=root)
+        onset = shown.onset
+    if onset is None:
+        return None
+    # a symptom that began no earlier was silent before, too: its log counts as a witness
+    witnesses = [shown, *(f for f in symptoms if f.onset and not f.onset.before and f.onset.start >= onset.start)]
+    at = onset.start
+    if not onset.before and shown.first is not None and shown.first > at:
+        at = shown.first
+    places = {p for f in witnesses for c in tallies.get(f.rank, ()) for p in c.tally.places}
+    span = log_span(diagnosis.seen, places)
+    known = max(0.0, (at.timestamp() - span[0]) / 60) if span else onset.quiet
+    return Began(at, onset.before, onset.after, min(known, onset.quiet + 1))
+
+
+def quiet_of(diagnosis: Diagnosis, finding: Finding) -> Quiet:
+    """Whether a finding goes on, by its own lines alone."""
+    mine = cells(diagnosis, [finding])
+    return _quiet(diagnosis, finding, [c.tally for c in mine])
+
+
+def _quiet_of(
+    diagnosis: Diagnosis, root: Finding, symptoms: list[Finding], tallies: Mapping[int, list[Cell]]
+) -> Quiet:
+    """Of a root: its own state, or that of its symptoms when its own lines have no times."""
+    own = _quiet(diagnosis, root, [c.tally for c in tallies.get(root.rank, ())])
+    if own.state is not Going.UNKNOWN:
+        return own
+    others = [_quiet(diagnosis, f, [c.tally for c in tallies.get(f.rank, ())]) for f in symptoms]
+    known = [q for q in others if q.state is not Going.UNKNOWN]
+    going = [q for q in known if q.state is Going.ONGOING]
+    return max(going or known, key=lambda q: q.last.timestamp() if q.last else 0.0, default=own)
+
+
+def _quiet(diagnosis: Diagnosis, f: Finding, tallies: Iterable[Tally]) -> Quiet:
+    """A milestone that ends it counts; else silence does, where the log goes on and its lines come again and again.
+
+    A condition that a milestone would end, and did not, is told once and lasts: silence proves nothing.
+    """
+    places = {p for t in tallies for p in t.places}
+    span = log_span(diagnosis.seen, places)
+    ends = [t for t in (span[1] if span else None, diagnosis.seen.last and diagnosis.seen.last.timestamp()) if t]
+    end = min(ends, default=None)
+    silent = max(0.0, end - f.last.timestamp()) if f.last is not None and end is not None else None
+    if f.state is not State.ONGOING:
+        return Quiet(Going.OVER, f.last, silent)
+    if f.first is None or f.last is None or silent is None or end is None:
+        return Quiet(Going.UNKNOWN, f.last, None)
+    cause = diagnosis.catalogue.causes.get(f.cause)
+    lasting = not of_traffic(diagnosis, f) and (f.count < 2 or bool(cause and cause.recovered_by))
+    if f.count > 1:
+        gap = (f.last - f.first).total_seconds() / (f.count - 1)
+    else:  # one in all the time before
+        gap = f.last.timestamp() - span[0] if span else silent
+    over = silent >= max(QUIET, GAPS * gap) and not lasting
+    return Quiet(Going.OVER if over else Going.ONGOING, f.last, silent)
+
+
+def _spread(diagnosis: Diagnosis, some: Iterable[Cell], failures: Iterable[Finding]) -> Spread:
+    edges: set[tuple[str, str]] = set()
+    workloads: set[tuple[str, str]] = set()
+    places: set[str] = set()
+    subjects = [c.key[1] for c in some] + [f.subject for f in failures if f.subject.kind != "service"]
+    for s in subjects:
+        if s.kind == "edge":
+            edges.add((s.source, s.destination))
+            namespace, _, name = s.source.rpartition("/")
+            workloads.add((namespace, name))
+        elif s.kind in ("workload", "control-plane"):
+            workloads.add((s.namespace, s.name))
+    for c in some:
+        places.update(c.tally.places)
+    pods = {p for p in places if _is_pod(diagnosis, p)}
+    workloads.discard(("", ""))
+    return Spread(
+        len(edges),
+        len({d for _, d in edges if d}),
+        len({s for s, _ in edges if s}),
+        len(_merged_names(workloads)),
+        len(pods),
+        len(places - pods),
+    )
+
+
+def _merged_names(names: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """(namespace, name) without those of an unknown namespace that a full name may stand for."""
+    full = {name for namespace, name in names if namespace}
+    return {(namespace, name) for namespace, name in names if namespace or name not in full}
+
+
+def _is_pod(diagnosis: Diagnosis, place: str) -> bool:
+    pod = diagnosis.seen.pods.get(place)
+    return bool(pod.origin.pod) if pod is not None else workload_of(place) != place
+
+
+# -- groups
+
+BY = ("cause", "workload", "edge", "pod")
+NO_EDGE = "not about an edge"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A finding as one group sees it: `count` of its lines are the group's."""
+
+    finding: Finding
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Findings that have a cause, workload, edge or pod in common.
+
+    failed  requests of the group, each counted once; None when no line of it is a request
+    about   whether that is an estimate
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    severity: Severity
+    failed: int | None
+    about: bool
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings, by rank."""
+        return tuple(m.finding for m in self.members)
+
+    @property
+    def lines(self) -> int:
+        """Lines of all of them."""
+        return sum(m.count for m in self.members)
+
+
+def groups(diagnosis: Diagnosis, by: str) -> tuple[Group, ...]:
+    """The failures by `cause`, `workload` (who saw it), `edge` or `pod`, the worst group first. A finding may be in several.
+
+    Raises ValueError for another `by`.
+    """
+    if by not in BY:
+        raise ValueError(f"no grouping by {by!r}: there are {', '.join(BY)}")
+    failures = diagnosis.failures
+    some = cells(diagnosis, failures)
+    full = _full_names(c.key[1] for c in some) if by == "workload" else {}
+    counts: dict[str, dict[int, int]] = {}
+    ranks = {f.rank: f for f in failures}
+    lines: dict[str, int] = {}
+    for c in some:
+        for place, n in _shares(c, by):
+            name = _name(by, c.key, place, full)
+            members = counts.setdefault(name, {})
+            members[c.finding.rank] = members.get(c.finding.rank, 0) + n
+            if of_traffic(diagnosis, c.finding) and c.finding.requests is None:
+                lines[name] = lines.get(name, 0) + n
+    told = {c.finding.rank for c in some}
+    for f in failures:
+        if f.rank not in told:  # only a sequence tells it
+            name = _name(by, (f.cause, f.subject), f.facts.get("pod") or _path(f), full)
+            counts.setdefault(name, {})[f.rank] = f.count
+    shown = {c.key for c in some}
+    ids: dict[str, set[str]] = {}
+    for hop, seen in diagnosis.seen.requests.by_hop.items():
+        if seen and hop[:2] in shown:
+            ids.setdefault(_name(by, hop[:2], hop[2], full), set()).update(seen)
+    scale = ALL / max(1, diagnosis.seen.requests.limit)
+    sampled = diagnosis.seen.requests.sampled
+    out = []
+    for name, members in counts.items():
+        with_id = round(len(ids.get(name, ())) * scale)
+        failed = with_id + lines.get(name, 0)
+        some_members = tuple(Member(ranks[r], n) for r, n in sorted(members.items()))
+        severity = min((m.finding.severity for m in some_members), key=lambda s: s.rank)
+        out.append(Group(name, some_members, severity, failed or None, sampled and bool(with_id)))
+    return tuple(sorted(out, key=_worst))
+
+
+def _worst(g: Group) -> tuple[Any, ...]:
+    going = any(m.finding.state is State.ONGOING for m in g.members)
+    return not going, g.severity.rank, -(g.failed or 0), -g.lines, g.members[0].finding.rank, g.name
+
+
+def _shares(c: Cell, by: str) -> Iterator[tuple[str, int]]:
+    """(place, lines) of a tally; by pod all its places, of which the bound may have left some out."""
+    if by == "pod":
+        yield from ((place, c.tally.places[place].count) for place in sorted(c.tally.places))
+    else:
+        yield "", c.tally.count
+
+
+def _name(by: str, key: Key, place: str, full: Mapping[str, str]) -> str:
+    cause, subject = key
+    match by:
+        case "cause":
+            return cause
+        case "pod":
+            return place or "pod not known"
+        case "edge":
+            return str(subject) if subject.kind == "edge" else NO_EDGE
+        case _:
+            name = subject.source or "?" if subject.kind == "edge" else str(subject)
+            return full.get(name, name)
+
+
+def _full_names(subjects: Iterable[Subject]) -> dict[str, str]:
+    """`cart` -> `shop/cart`, where the namespace is known elsewhere and there is only one."""
+    known: dict[str, set[str]] = {}
+    for s in subjects:
+        name = s.source if s.kind == "edge" else str(s) if s.kind in ("workload", "control-plane") else ""
+        if "/" in name:
+            known.setdefault(name.rpartition("/")[2], set()).add(name)
+    return {short: min(names) for short, names in known.items() if len(names) == 1}
+
+
+def _path(f: Finding) -> str:
+    return f.samples[0].path if f.samples else ""
+
+
+def symptom(finding: Finding) -> bool:
+    """Whether another failure explains it."""
+    return finding.kind is Kind.FAILURE and bool(finding.explained_by)
+
+
+def utc(seconds: float) -> datetime:
+    """The time of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)

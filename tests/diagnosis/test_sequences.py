@@ -1,0 +1,48 @@
+"""Sequences: rules over time hold in their examples and not in their near misses, however the capture is divided."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import meshdiag
+from meshdiag.catalogue import Catalogue
+
+BOOK = Catalogue.load(full=True)
+EXAMPLES = [(s.id, e) for s in BOOK.sequences for e in s.examples]
+NEAR_MISSES = [(s.id, e) for s in BOOK.sequences for e in s.near_misses]
+
+
+def held(text: str) -> set[str]:
+    return {p for f in meshdiag.diagnose(text.splitlines(), catalogue=BOOK).findings for p in f.patterns}
+
+
+def told(text: str) -> set[str]:
+    return {e.text for f in meshdiag.diagnose(text.splitlines(), catalogue=BOOK).findings for e in f.evidence}
+
+
+@pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[n for n, _ in EXAMPLES])
+def test_examples_hold(name: str, text: str) -> None:
+    sequence = next(s for s in BOOK.sequences if s.id == name)
+    found = meshdiag.diagnose(text.splitlines(), catalogue=BOOK)
+    assert sequence.cause in {f.cause for f in found.failures}
+    assert sequence.says in told(text)
+
+
+@pytest.mark.parametrize(("name", "text"), NEAR_MISSES, ids=[n for n, _ in NEAR_MISSES])
+def test_near_misses_do_not(name: str, text: str) -> None:
+    sequence = next(s for s in BOOK.sequences if s.id == name)
+    assert name not in held(text)
+    assert sequence.says not in told(text)
+
+
+@given(st.sampled_from([e for _, e in EXAMPLES]), st.randoms(use_true_random=False), st.integers(0, 200))
+def test_the_division_makes_no_difference(text: str, random: object, at: int) -> None:
+    lines = text.splitlines(keepends=True)
+    cut = at % (len(lines) + 1)
+    whole = meshdiag.diagnose(lines, catalogue=BOOK)
+    parts = meshdiag.diagnose(lines[cut:], catalogue=BOOK) + meshdiag.diagnose(lines[:cut], catalogue=BOOK)
+    assert [(f.cause, f.count, f.confidence) for f in whole.findings] == [
+        (f.cause, f.count, f.confidence) for f in parts.findings
+    ]

@@ -24,6 +24,7 @@ from meshdiag.model import MeshdiagError, Severity
 if TYPE_CHECKING:
     from meshdiag.diagnosis import Diagnosis
 
+GROUPS = ("cause", "workload", "edge", "pod")
 OUTPUTS = ("text", "json", "jsonl", "markdown")
 
 
@@ -52,6 +53,9 @@ def add(commands: Any) -> None:
     c.add_argument(
         "--suppress", action="append", default=[], metavar="CAUSE[=SUBJECT]", help="leave findings out (SUBJECT: glob)"
     )
+    c.add_argument(
+        "--group-by", choices=GROUPS, help="a line a finding, in groups, the worst first (text and markdown)"
+    )
     add_patterns(c)
     c.add_argument(
         "--access-log-format", metavar="FORMAT", help="the mesh's accessLogFormat string or JSON mapping (or @FILE)"
@@ -69,6 +73,8 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from meshdiag.api import diagnose
 
+    if options.group_by and options.output in ("json", "jsonl"):
+        raise MeshdiagError(f"--group-by is for text and markdown: -o {options.output} has every finding with its subject")
     spec = options.access_log_format
     if spec and spec.startswith("@"):
         try:
@@ -100,6 +106,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_diagnosis(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
     redacted = not options.no_redact
+    if options.group_by:
+        _print_groups(diagnosis, options)
+        return
     match options.output:
         case "json":
             print(diagnosis.to_json(redacted=redacted))
@@ -125,3 +134,19 @@ def _print_diagnosis(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
                     limit=options.limit or 1_000_000,
                 )
             )
+
+
+def _print_groups(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
+    from meshdiag.views.incident import markdown_groups, render_groups
+
+    redacted = not options.no_redact
+    if options.output == "markdown":
+        print(markdown_groups(diagnosis, options.group_by, redacted=redacted))
+        return
+    width = min(shutil.get_terminal_size((100, 24)).columns, 140)
+    limit = 0 if options.verbose else options.limit
+    sys.stdout.write(
+        render_groups(
+            diagnosis, options.group_by, width=width, style=style_of(options), redacted=redacted, limit=limit
+        )
+    )

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshdiag.cli.common import (
     EXIT_FAILURES,
@@ -22,6 +22,9 @@ from meshdiag.cli.common import (
     style_of,
 )
 from meshdiag.model import MeshdiagError
+
+if TYPE_CHECKING:
+    from meshdiag.diagnosis.readiness import Start
 
 _POD = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 """A pod's name, or NAMESPACE/NAME."""
@@ -91,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if diagnosis.seen.lines == 0 and diagnosis.problems:
         raise MeshdiagError(f"nothing could be read: {diagnosis.problems[0]}")
+    some: tuple[Start, ...]
     if pod:
         try:
             some = (start_of(diagnosis, diagnosis.timeline(pod)),)

@@ -32,6 +32,9 @@ LATE = 60.0
 """Seconds by which a pod may report a cause after its symptom: a readiness probe fails from the first second on, a call to istiod
 only when it has timed out."""
 
+SOON = 30.0
+"""And of two pods, where requests show the one and the other, and may be few."""
+
 SKEW = 5.0
 """Seconds that clocks of two nodes may differ."""
 
@@ -213,7 +216,7 @@ def in_time(
     What lasts may have been logged once, long before its symptom; it must only not begin after the symptom was over. What is
     over explains only what began before or soon after its end.
     """
-    late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SKEW
+    late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SOON
     for x, y in _spans(e.scope, tallies[a], tallies[b]):
         if min(*x, *y) < 0:
             return True
@@ -320,7 +323,11 @@ def joined(requests: Requests, owner: Mapping[Key, Key], catalogue: Catalogue) -
     out = Joined()
     whose = {hop: owner.get((hop[0], hop[1])) for hop in requests.by_hop}
     told: dict[tuple[HopKey, ...], list[tuple[Key, Key]]] = {}  # most requests take one of a few ways
-    for hops in requests.own():
+    for hop, some, n in requests.alone():
+        if (key := whose[hop]) is not None:
+            r, m = out.requests.get(key, (0, 0))
+            out.requests[key] = r + some, m + n
+    for hops in requests.joined():
         lines: dict[Key, int] = {}
         for hop, (n, _, _) in hops.items():
             if (key := whose[hop]) is not None:
@@ -328,8 +335,6 @@ def joined(requests: Requests, owner: Mapping[Key, Key], catalogue: Catalogue) -
         for key, n in lines.items():
             r, m = out.requests.get(key, (0, 0))
             out.requests[key] = r + 1, m + n
-        if len(hops) < 2:
-            continue
         out.shared.update((a, b) for a in lines for b in lines if a != b)
         way = tuple(sorted(hops, key=lambda h: (hops[h][1], h)))
         pairs = told.get(way)

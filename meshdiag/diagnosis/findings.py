@@ -9,9 +9,10 @@ and what was cut is the difference to the totals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from meshdiag.diagnosis import signals as signals_
 from meshdiag.diagnosis.bounded import Buckets, bottom_k, earlier, later, summed
@@ -92,12 +93,8 @@ class Tally:
         offset: int,
         text: str,
         facts: Mapping[str, str],
-        seconds: float | None = None,
     ) -> None:
-        """Count one record that `pattern` recognised, of a place (see `place_of`), at an offset of a file.
-
-        `seconds` is the time since 1970, when it was reckoned already.
-        """
+        """Count one record that `pattern` recognised, of a place (see `place_of`), at an offset of a file."""
         self.count += 1
         self.patterns[pattern] = self.patterns.get(pattern, 0) + 1
         if time is not None:
@@ -105,8 +102,7 @@ class Tally:
                 self.first = time
             if self.last is None or time > self.last:
                 self.last = time
-            if seconds is None:
-                seconds = time.timestamp()
+            seconds = time.timestamp()
             position = (seconds, offset)
             self.minutes.add(seconds)
         else:
@@ -120,6 +116,34 @@ class Tally:
                 seen.first = position
             if position > seen.last:
                 seen.last = position
+        self._prove(path, offset, text, facts)
+
+    def count_all(
+        self,
+        pattern: str,
+        rows: Sequence[tuple[float, int, str]],
+        place: str,
+        path: str,
+        texts: Iterable[tuple[int, str]],
+        facts: Mapping[str, str],
+    ) -> None:
+        """As `count_one` for many records of one place and file: (seconds since 1970, offset, anything).
+
+        `texts` are offset and text of those that stand first.
+        """
+        first, last = min(rows)[:2], max(rows)[:2]
+        begin, end = datetime.fromtimestamp(first[0], UTC), datetime.fromtimestamp(last[0], UTC)
+        self.count += len(rows)
+        self.patterns[pattern] = self.patterns.get(pattern, 0) + len(rows)
+        self.first, self.last = earlier(self.first, begin), later(self.last, end)
+        new = Place(len(rows), first, last)
+        self.places[place] = self.places[place].merged(new) if place in self.places else new
+        for minute, n in Counter([row[0] // 60 for row in rows]).items():
+            self.minutes.add(minute * 60, n)
+        for offset, text in texts:
+            self._prove(path, offset, text, facts)
+
+    def _prove(self, path: str, offset: int, text: str, facts: Mapping[str, str]) -> None:
         proof = self.proof
         if len(proof) < SAMPLES or (path, offset) < (proof[-1][0].path, proof[-1][0].offset):
             proof.append((Sample(path, offset, text[:SAMPLE_CHARS]), tuple(sorted(facts.items()))))
@@ -277,12 +301,15 @@ class Findings:
         if len(tally.places) > 2 * MAX_PLACES:
             tally.places = bottom_k(tally.places, MAX_PLACES)
 
-    def add_signal(self, record: Record, pattern: str, cause: str, changed: str = "") -> None:
+    def add_signal(self, record: Record, name: signals_.Name) -> None:
         """Note when a pod said something that sequences or the timeline ask for, or what changed."""
-        self.see(record.time)
-        sample = Sample(record.origin.path, record.offset, record.text[: signals_.SAMPLE_CHARS])
-        seconds = record.time.timestamp() if record.time else None
-        self.pods = signals_.add(self.pods, place_of(record), record.origin, (pattern, cause, changed[:120]), seconds, record.offset, sample)
+        seconds = None
+        if record.time is not None:
+            self.see(record.time)
+            seconds = record.time.timestamp()
+        self.pods = signals_.add(
+            self.pods, place_of(record), record.origin, name, seconds, record.offset, record.text
+        )
 
     def saw(self, record: Record, time: datetime | None) -> None:
         """Widen the time span, and that of the log of the record's pod."""

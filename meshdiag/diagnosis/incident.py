@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +17,7 @@ from meshdiag.diagnosis.finding import Finding, iso
 from meshdiag.diagnosis.findings import Findings, Key, Tally
 from meshdiag.diagnosis.requests import ALL, HopKey
 from meshdiag.diagnosis.subjects import workload_of
-from meshdiag.model import Kind, Severity, State, Subject
+from meshdiag.model import Severity, State, Subject
 
 QUIET = 180.0
 """Seconds without a failure from which it may be over."""
@@ -47,8 +47,17 @@ def cells(diagnosis: Diagnosis, findings: Iterable[Finding]) -> list[Cell]:
     """
     by_key = {(f.cause, f.subject): f for f in findings}
     tallies = diagnosis.seen.tallies
-    owner = correlate.grouped(tallies).owner
-    return [Cell(f, key, tallies[key]) for key in sorted(tallies) if (f := by_key.get(owner[key])) is not None]
+    owner = correlate.grouped(tallies, diagnosis.catalogue).owner
+    # what sequences add may give a lump another name
+    lumps = {
+        f.cause: f for f in by_key.values() if f.subject.kind in ("mesh", "control-plane") and f.places > 1
+    }
+    out = []
+    for key in sorted(tallies):
+        finding = by_key.get(owner[key]) or (lumps.get(key[0]) if owner[key] != key else None)
+        if finding is not None:
+            out.append(Cell(finding, key, tallies[key]))
+    return out
 
 
 def of_traffic(diagnosis: Diagnosis, finding: Finding) -> bool:
@@ -57,12 +66,30 @@ def of_traffic(diagnosis: Diagnosis, finding: Finding) -> bool:
     return any(p in book and not TRAFFIC.isdisjoint(book[p].formats) for p in finding.patterns)
 
 
-def log_span(seen: Findings, places: Iterable[str]) -> tuple[float, float] | None:
-    """From when to when the logs of these pods go (seconds since 1970); None when none is known."""
-    pods = [pod for p in places if (pod := seen.pods.get(p)) is not None]
-    firsts = [pod.first for pod in pods if pod.first is not None]
-    lasts = [pod.last for pod in pods if pod.last is not None]
-    return (min(firsts), max(lasts)) if firsts and lasts else None
+Spans = Mapping[str, tuple[float, float]]
+"""From when to when the log of a pod (or file) goes, as far as is known: seconds since 1970."""
+
+
+def spans(seen: Findings) -> Spans:
+    """Of every pod that is known: what was noted of its log, and the failures that it told of."""
+    out = {
+        p: (pod.first, pod.last)
+        for p, pod in seen.pods.items()
+        if pod.first is not None and pod.last is not None
+    }
+    for tally in seen.tallies.values():
+        for place, known in tally.places.items():
+            if known.last[0] >= 0:
+                first = known.first[0] if known.first[0] >= 0 else known.last[0]
+                a, b = out.get(place, (first, known.last[0]))
+                out[place] = min(a, first), max(b, known.last[0])
+    return out
+
+
+def log_span(known: Spans, places: Iterable[str]) -> tuple[float, float] | None:
+    """From when to when the logs of these pods go together; None when none is known."""
+    some = [known[p] for p in places if p in known]
+    return (min(a for a, _ in some), max(b for _, b in some)) if some else None
 
 
 # -- the incident
@@ -161,7 +188,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """All of it: `failed` counts requests of any failure once (by x-request-id); None when no line has an id.
+    """All of it: `failed` counts requests of any failure once (by x-request-id); None when lines of some have no id.
 
     last  when anything failed last
     end   when the capture ends
@@ -190,25 +217,41 @@ class Incident:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What all parts of an incident look at: the tallies of each finding by rank, requests by subject, spans of logs."""
+
+    diagnosis: Diagnosis
+    tallies: Mapping[int, list[Tally]]
+    totals: Mapping[Subject, int]
+    spans: Spans
+
+    def of(self, f: Finding) -> list[Tally]:
+        """The tallies of a finding."""
+        return self.tallies.get(f.rank, [])
+
+
 def incident(diagnosis: Diagnosis) -> Incident:
     """The shown failures of a diagnosis as one incident; roots in the order of their ranks."""
-    failures, roots = diagnosis.failures, diagnosis.root_causes
+    failures = diagnosis.failures
     some = cells(diagnosis, failures)
-    tallies: dict[int, list[Cell]] = {}
+    tallies: dict[int, list[Tally]] = {}
     for cell in some:
-        tallies.setdefault(cell.finding.rank, []).append(cell)
-    totals = _totals(diagnosis, failures)
+        tallies.setdefault(cell.finding.rank, []).append(cell.tally)
+    look = _Look(diagnosis, tallies, _totals(diagnosis, failures), spans(diagnosis.seen) if failures else {})
     below = _below(failures)
-    impacts = tuple(_impact(diagnosis, f, [g for g in failures if g.rank in below[f.rank]], tallies, totals) for f in roots)
+    impacts = tuple(
+        _impact(look, f, [g for g in failures if g.rank in below[f.rank]]) for f in diagnosis.root_causes
+    )
     states = [i.quiet.state for i in impacts]
     state = next((s for s in (Going.ONGOING, Going.UNKNOWN, Going.OVER) if s in states), Going.NONE)
-    requests = diagnosis.seen.requests
+    known = all(f.requests is not None for f in failures if of_traffic(diagnosis, f))
     shown = {cell.key for cell in some}
-    failed = _distinct(diagnosis, lambda hop: hop[:2] in shown)
+    failed = _distinct(diagnosis, lambda hop: hop[:2] in shown) if known else 0
     return Incident(
         state,
         failed or None,
-        requests.sampled,
+        diagnosis.seen.requests.sampled,
         min((f.first for f in failures if f.first), default=None),
         max((f.last for f in failures if f.last), default=None),
         diagnosis.seen.last,
@@ -256,13 +299,8 @@ def _totals(diagnosis: Diagnosis, failures: Iterable[Finding]) -> dict[Subject, 
     return {s: max(1, n - retries[s]) for s, n in lines.items()}
 
 
-def _impact(
-    diagnosis: Diagnosis,
-    root: Finding,
-    symptoms: list[Finding],
-    tallies: Mapping[int, list[Cell]],
-    totals: Mapping[Subject, int],
-) -> Impact:
+def _impact(look: _Look, root: Finding, symptoms: list[Finding]) -> Impact:
+    diagnosis, totals = look.diagnosis, look.totals
     counted = root if _failed(diagnosis, root) is not None else None
     if counted is None:
         counted = max(symptoms, key=lambda f: (_failed(diagnosis, f) or 0, -f.rank), default=None)
@@ -281,14 +319,12 @@ def _impact(
         failed,
         total,
         about and failed is not None,
-        _began(diagnosis, root, symptoms, tallies),
-        _quiet_of(diagnosis, root, symptoms, tallies),
+        _began(look, root, symptoms),
+        _quiet_of(look, root, symptoms),
     )
 
 
-def _began(
-    diagnosis: Diagnosis, root: Finding, symptoms: list[Finding], tallies: Mapping[int, list[Cell]]
-) -> Began | None:
+def _began(look: _Look, root: Finding, symptoms: list[Finding]) -> Began | None:
     onset = root.onset
     shown = root
     if onset is None:  # an event or an analysis without a time: the first of its symptoms
@@ -298,57 +334,56 @@ def _began(
     if onset is None:
         return None
     # a symptom that began no earlier was silent before, too: its log counts as a witness
-    witnesses = [shown, *(f for f in symptoms if f.onset and not f.onset.before and f.onset.start >= onset.start)]
+    witnesses = [
+        shown,
+        *(f for f in symptoms if f.onset and not f.onset.before and f.onset.start >= onset.start),
+    ]
     at = onset.start
     if not onset.before and shown.first is not None and shown.first > at:
         at = shown.first
-    places = {p for f in witnesses for c in tallies.get(f.rank, ()) for p in c.tally.places}
-    span = log_span(diagnosis.seen, places)
+    span = log_span(look.spans, {p for f in witnesses for t in look.of(f) for p in t.places})
     known = max(0.0, (at.timestamp() - span[0]) / 60) if span else onset.quiet
     return Began(at, onset.before, onset.after, min(known, onset.quiet + 1))
 
 
-def quiet_of(diagnosis: Diagnosis, finding: Finding) -> Quiet:
-    """Whether a finding goes on, by its own lines alone."""
-    mine = cells(diagnosis, [finding])
-    return _quiet(diagnosis, finding, [c.tally for c in mine])
-
-
-def _quiet_of(
-    diagnosis: Diagnosis, root: Finding, symptoms: list[Finding], tallies: Mapping[int, list[Cell]]
-) -> Quiet:
+def _quiet_of(look: _Look, root: Finding, symptoms: list[Finding]) -> Quiet:
     """Of a root: its own state, or that of its symptoms when its own lines have no times."""
-    own = _quiet(diagnosis, root, [c.tally for c in tallies.get(root.rank, ())])
+    own = quiet(look.diagnosis, root, look.of(root), look.spans)
     if own.state is not Going.UNKNOWN:
         return own
-    others = [_quiet(diagnosis, f, [c.tally for c in tallies.get(f.rank, ())]) for f in symptoms]
+    others = [quiet(look.diagnosis, f, look.of(f), look.spans) for f in symptoms]
     known = [q for q in others if q.state is not Going.UNKNOWN]
     going = [q for q in known if q.state is Going.ONGOING]
     return max(going or known, key=lambda q: q.last.timestamp() if q.last else 0.0, default=own)
 
 
-def _quiet(diagnosis: Diagnosis, f: Finding, tallies: Iterable[Tally]) -> Quiet:
-    """A milestone that ends it counts; else silence does, where the log goes on and its lines come again and again.
+def quiet(diagnosis: Diagnosis, f: Finding, tallies: Iterable[Tally], known: Spans) -> Quiet:
+    """Whether a finding, or the part of it that these tallies are, goes on.
 
-    A condition that a milestone would end, and did not, is told once and lasts: silence proves nothing.
+    A milestone that ends it counts; else silence does, where the log goes on and its lines come again and again. A condition
+    that a milestone would end, and did not, is told once and lasts: silence proves nothing.
     """
-    places = {p for t in tallies for p in t.places}
-    span = log_span(diagnosis.seen, places)
-    ends = [t for t in (span[1] if span else None, diagnosis.seen.last and diagnosis.seen.last.timestamp()) if t]
+    some = list(tallies)
+    first = min((t.first for t in some if t.first), default=f.first)
+    last = max((t.last for t in some if t.last), default=f.last)
+    count = sum(t.count for t in some) or f.count
+    span = log_span(known, {p for t in some for p in t.places})
+    ends = [
+        t for t in (span[1] if span else None, diagnosis.seen.last and diagnosis.seen.last.timestamp()) if t
+    ]
     end = min(ends, default=None)
-    silent = max(0.0, end - f.last.timestamp()) if f.last is not None and end is not None else None
+    silent = max(0.0, end - last.timestamp()) if last is not None and end is not None else None
     if f.state is not State.ONGOING:
-        return Quiet(Going.OVER, f.last, silent)
-    if f.first is None or f.last is None or silent is None or end is None:
-        return Quiet(Going.UNKNOWN, f.last, None)
+        return Quiet(Going.OVER, last, silent)
+    if first is None or last is None or silent is None:
+        return Quiet(Going.UNKNOWN, last, None)
     cause = diagnosis.catalogue.causes.get(f.cause)
-    lasting = not of_traffic(diagnosis, f) and (f.count < 2 or bool(cause and cause.recovered_by))
-    if f.count > 1:
-        gap = (f.last - f.first).total_seconds() / (f.count - 1)
-    else:  # one in all the time before
-        gap = f.last.timestamp() - span[0] if span else silent
+    lasting = not of_traffic(diagnosis, f) and (count < 2 or bool(cause and cause.recovered_by))
+    gap = (last - first).total_seconds() / max(1, count - 1)
+    if count < 2:  # one in all the time before
+        gap = last.timestamp() - span[0] if span else silent
     over = silent >= max(QUIET, GAPS * gap) and not lasting
-    return Quiet(Going.OVER if over else Going.ONGOING, f.last, silent)
+    return Quiet(Going.OVER if over else Going.ONGOING, last, silent)
 
 
 def _spread(diagnosis: Diagnosis, some: Iterable[Cell], failures: Iterable[Finding]) -> Spread:
@@ -508,13 +543,3 @@ def _full_names(subjects: Iterable[Subject]) -> dict[str, str]:
 
 def _path(f: Finding) -> str:
     return f.samples[0].path if f.samples else ""
-
-
-def symptom(finding: Finding) -> bool:
-    """Whether another failure explains it."""
-    return finding.kind is Kind.FAILURE and bool(finding.explained_by)
-
-
-def utc(seconds: float) -> datetime:
-    """The time of seconds since 1970."""
-    return datetime.fromtimestamp(seconds, UTC)

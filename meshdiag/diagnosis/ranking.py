@@ -139,7 +139,7 @@ def _cases(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, _Cas
     for (name, _), tally in tallies.items():
         by_cause.setdefault(name, []).append(tally)
     out = {}
-    for key, tally in tallies.items():
+    for key, tally in sorted(tallies.items(), key=lambda kt: kt[0]):  # so that evidence comes in the same order always
         cause: Cause = catalogue.causes[key[0]]
         case = out[key] = _Case(cause, tally)
         if not _of_traffic(tally, catalogue):

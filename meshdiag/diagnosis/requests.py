@@ -6,7 +6,8 @@ is whole (all its hops are kept); of the others only that they are not in the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from zlib import crc32
 
@@ -69,6 +70,21 @@ class Requests:
             if self.added > 2 * MAX_ENTRIES:
                 self._cut()
 
+    def add_all(self, hop: HopKey, rows: Iterable[tuple[float, int, str]]) -> None:
+        """Count many lines: (seconds since 1970, offset, request id or "-")."""
+        limit = self.limit
+        seen = self.by_hop[hop]
+        for seconds, _, request_id in rows:
+            if request_id == "-" or (limit < ALL and crc32(request_id.encode("utf-8", "replace")) >= limit):
+                continue
+            if request_id in seen or len(request_id) > ID_LIMIT:
+                self.add(hop, request_id, seconds)
+                continue
+            seen[request_id] = 1, seconds, seconds
+            self.added += 1
+        if self.added > 2 * MAX_ENTRIES:
+            self._cut()
+
     def merged(self, other: Requests) -> Requests:
         """Both together."""
         by_hop = {hop: dict(seen) for hop, seen in self.by_hop.items() if seen}
@@ -114,17 +130,33 @@ class Requests:
         """Failed requests: exact, or estimated from the part of all checksums that the sample has."""
         return round(len({i for seen in self.by_hop.values() for i in seen}) * ALL / max(1, self.limit))
 
-    def own(self) -> Iterator[dict[HopKey, Seen]]:
-        """The hops of each request: not of ids that a client uses again and again."""
-        by_id: dict[str, dict[HopKey, Seen]] = {}
+    def alone(self) -> Iterator[tuple[HopKey, int, int]]:
+        """(hop, requests, lines) of the requests that no other hop saw: most of them, in most captures."""
+        shared = self._shared()
         for hop, seen in self.by_hop.items():
-            for i, known in seen.items():
-                by_id.setdefault(i, {})[hop] = known
+            lines = [
+                n for i, (n, first, last) in seen.items() if i not in shared and n <= MAX_TRIES and last - first <= MAX_SECONDS
+            ]
+            if lines:
+                yield hop, len(lines), sum(lines)
+
+    def joined(self) -> Iterator[dict[HopKey, Seen]]:
+        """The hops of each request that several saw: not of ids that a client uses again and again."""
+        by_id: dict[str, dict[HopKey, Seen]] = {i: {} for i in self._shared()}
+        for hop, seen in self.by_hop.items():
+            for i in by_id.keys() & seen.keys():
+                by_id[i][hop] = seen[i]
         for hops in by_id.values():
             if len(hops) <= MAX_HOPS and all(n <= MAX_TRIES for n, _, _ in hops.values()):
                 first = min(f for _, f, _ in hops.values())
                 if max(e for _, _, e in hops.values()) - first <= MAX_SECONDS:
                     yield hops
+
+    def _shared(self) -> set[str]:
+        counts: Counter[str] = Counter()
+        for seen in self.by_hop.values():
+            counts.update(seen.keys())
+        return {i for i, n in counts.items() if n > 1}
 
 
 def _checksum(request_id: str) -> int:

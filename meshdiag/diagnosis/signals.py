@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from meshdiag.diagnosis.bounded import Buckets, bottom_k
@@ -15,6 +17,7 @@ MAX_SECONDS = 256
 """Seconds of one signal in one pod that are told apart; beyond it they are counted in stretches of 2, 4, … seconds."""
 
 SAMPLE_CHARS = 400
+CHANGED_CHARS = 120
 
 Position = tuple[float, int]
 """When and where in its origin: (seconds since 1970, or -1 without a time; offset)."""
@@ -91,24 +94,55 @@ def saw(pods: Pods, place: str, origin: Origin, seconds: float) -> Pods:
 
 
 def add(
-    pods: Pods, place: str, origin: Origin, name: Name, seconds: float | None, offset: int, sample: Sample
+    pods: Pods, place: str, origin: Origin, name: Name, seconds: float | None, offset: int, text: str
 ) -> Pods:
-    """Count a signal; returns the pods, cut to their bound when they were too many."""
-    pods, pod = _pod(pods, place, origin)
+    """Count a signal of a record at an offset; returns the pods, cut to their bound when they were too many."""
     position = (-1.0 if seconds is None else seconds, offset)
-    signal = pod.signals.get(name)
-    if signal is None:
-        signal = pod.signals[name] = Signal(0, position, position, sample)
-        if len(pod.signals) > 2 * MAX_NAMES:
-            pod.signals = bottom_k(pod.signals, MAX_NAMES)
+    pods, pod, signal = _signal(pods, place, origin, name, position, offset, text)
     signal.count += 1
-    signal.first = min(signal.first, position)
-    signal.last = max(signal.last, position)
-    signal.sample = min(signal.sample, sample)
+    if position > signal.last:
+        signal.last = position
     if seconds is not None:
         signal.seconds.add(seconds)
         pod.saw(seconds)
     return pods
+
+
+def add_all(
+    pods: Pods,
+    place: str,
+    origin: Origin,
+    name: Name,
+    rows: Sequence[tuple[float, int, str]],
+    first: tuple[int, str],
+) -> Pods:
+    """As `add` for many records: (seconds since 1970, offset, anything); `first` are offset and text of the one that stands first."""
+    begin, end = min(rows)[:2], max(rows)[:2]
+    pods, pod, signal = _signal(pods, place, origin, name, begin, *first)
+    signal.count += len(rows)
+    signal.last = max(signal.last, end)
+    for second, n in Counter([row[0] // 1 for row in rows]).items():
+        signal.seconds.add(second, n)
+    pod.saw(begin[0])
+    pod.saw(end[0])
+    return pods
+
+
+def _signal(
+    pods: Pods, place: str, origin: Origin, name: Name, position: Position, offset: int, text: str
+) -> tuple[Pods, Pod, Signal]:
+    pods, pod = _pod(pods, place, origin)
+    signal = pod.signals.get(name)
+    if signal is None:
+        sample = Sample(origin.path, offset, text[:SAMPLE_CHARS])
+        signal = pod.signals[name] = Signal(0, position, position, sample)
+        if len(pod.signals) > 2 * MAX_NAMES:
+            pod.signals = bottom_k(pod.signals, MAX_NAMES)
+    elif (origin.path, offset) < (signal.sample.path, signal.sample.offset):
+        signal.sample = Sample(origin.path, offset, text[:SAMPLE_CHARS])
+    if position < signal.first:
+        signal.first = position
+    return pods, pod, signal
 
 
 def _pod(pods: Pods, place: str, origin: Origin) -> tuple[Pods, Pod]:

@@ -37,12 +37,19 @@ def _key_of(patterns: tuple[Pattern, ...]) -> tuple[tuple[str, ...], tuple[tuple
         for name, condition in p.when.items():
             if not _countable(condition) or name in p.captures:
                 values.add(name)
+            elif normal(condition).keys() == {"absent"}:
+                outcomes.setdefault(name, {})["absent"] = is_absent
             elif name in chooses:
                 outcomes.setdefault(name, {})[p.id] = _choice(p, compile_condition(condition))
             else:
                 outcomes.setdefault(name, {})[repr(condition)] = compile_condition(condition)
     by_outcome = [(n, t) for n in sorted(outcomes.keys() - values) for t in outcomes[n].values()]
     return tuple(sorted(values - {"message", "level", "component"})), tuple(by_outcome)
+
+
+def is_absent(value: str | None) -> object:
+    """The outcome of a test that only asks whether there is a value."""
+    return value is None
 
 
 def _choice(pattern: Pattern, test: Test) -> Outcome:

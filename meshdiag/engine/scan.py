@@ -11,13 +11,14 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from meshdiag import formats
-from meshdiag.catalogue import NONE, Catalogue
+from meshdiag.catalogue import NONE, Catalogue, Pattern
 from meshdiag.catalogue.conditions import number
+from meshdiag.diagnosis import signals
 from meshdiag.diagnosis.bounded import bottom_k
 from meshdiag.diagnosis.findings import MAX_EDGES, Findings, place_of
 from meshdiag.diagnosis.subjects import component_of, facts_of, subject_of, subject_of_access
 from meshdiag.engine import prefilter
-from meshdiag.engine.classify import Classifier
+from meshdiag.engine.classify import Classifier, Decision
 from meshdiag.engine.dense import Dense, Known
 from meshdiag.engine.shapes import shape_of
 from meshdiag.engine.traffic import EXACT, clusters
@@ -155,6 +156,7 @@ class Scanner:
                 if keep and buffer[keep - 1] != 0x0A:
                     found.lines += 1
                 break
+        part.finish()
         if error is not None:
             raise error.cause
 
@@ -188,7 +190,7 @@ class Scanner:
             return False
         pattern, cause, captures = decision
         if pattern.id in self.signals:
-            found.add_signal(record, pattern.id, cause, captures.get("changed", ""))
+            found.add_signal(record, signal_name(pattern, cause, captures))
         if cause == NONE:
             found.harmless += 1
             return False
@@ -211,6 +213,11 @@ def alarming(record: Record) -> bool:
     if record.format == "event":
         return record.fields.get("type") == "Warning"
     return record.level in _ALARMING and record.format != "text"
+
+
+def signal_name(pattern: Pattern, cause: str, captures: Mapping[str, str]) -> signals.Name:
+    """Under which name a match counts for sequences, timelines and "what changed"."""
+    return pattern.id, cause, captures.get("changed", "")[: signals.CHANGED_CHARS]
 
 
 class _Broken(Exception):
@@ -254,9 +261,14 @@ class _Part:
         self._dense: Dense | None = None
         if plain:
             place = place_of(Record(ACCESS_LOG, "", origin=origin))
-            self._dense = Dense(scanner.classifier, found, origin.path, place, self._whole)
+            self._dense = Dense(scanner.classifier, found, origin, place, self._whole)
         self.time: datetime | None = None
         self._counts = scanner.filters == Filters()
+
+    def finish(self) -> None:
+        """Count what waits to be counted."""
+        if self._dense is not None:
+            self._dense.flush()
 
     def cut(self, buffer: bytearray, end: int) -> int:
         """Where the block ends: before its last record, whose continuation lines may still come. 0: no line end."""
@@ -379,8 +391,7 @@ class _Part:
         if record.text != text or (decision is None and alarming(record)):
             return None
         if decision is None or decision[1] == NONE:
-            signal = decision is not None and decision[0].id in self.scanner.signals
-            return Known(None, harmless=decision is not None, signal=signal)
+            return Known(None, harmless=decision is not None, signal=self._signal(decision))
         ends = get("direction") in ("outbound", "inbound")
         if not ends and (get("direction") or get("route_name") in ("block_all", "allow_any")):
             return None  # the subject is made of more than decides about the line
@@ -391,7 +402,7 @@ class _Part:
             pattern.id,
             facts_of(record, captures, subject),
             hop=self.found.requests.hop(cause, subject, place_of(record)) if cause in self.scanner.failing else None,
-            signal=pattern.id in self.scanner.signals,
+            signal=self._signal(decision),
         )
 
     def _read(self, start: int, stop: int) -> tuple[formats.Unwrapped, Record]:
@@ -439,6 +450,11 @@ class _Part:
             self._take(self._placed(Record("text", line.text, message=line.text), line, hit))
         self.floor = max(self.floor, stop)
         return max(after, stop)
+
+    def _signal(self, decision: Decision | None) -> signals.Name | None:
+        if decision is None or decision[0].id not in self.scanner.signals:
+            return None
+        return signal_name(*decision)
 
     def _take(self, record: Record) -> bool:
         if record.time is not None:

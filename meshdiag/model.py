@@ -212,6 +212,27 @@ class Evidence:
         return {"text": self.text, "source": self.source, "supports": self.supports}
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changed just before a failure began: a push, a rollout, a restart. It need not be its reason.
+
+    time    UTC; None when the line that tells it has no time
+    before  seconds before the failure began; None without a time
+    source  where the line stands
+    """
+
+    text: str
+    time: datetime | None
+    before: float | None
+    source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape of the JSON output."""
+        time = self.time.isoformat(timespec="seconds").replace("+00:00", "Z") if self.time else None
+        before = None if self.before is None else round(self.before, 3)
+        return {"text": self.text, "time": time, "before": before, "source": self.source}
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """Something that could not be read, parsed or reached; travels with the result."""

@@ -32,9 +32,6 @@ LATE = 60.0
 """Seconds by which a pod may report a cause after its symptom: a readiness probe fails from the first second on, a call to istiod
 only when it has timed out."""
 
-SOON = 30.0
-"""And of two pods, where requests show the one and the other, and may be few."""
-
 SKEW = 5.0
 """Seconds that clocks of two nodes may differ."""
 
@@ -216,7 +213,7 @@ def in_time(
     What lasts may have been logged once, long before its symptom; it must only not begin after the symptom was over. What is
     over explains only what began before or soon after its end.
     """
-    late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SOON
+    late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SKEW
     for x, y in _spans(e.scope, tallies[a], tallies[b]):
         if min(*x, *y) < 0:
             return True

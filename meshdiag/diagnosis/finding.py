@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from meshdiag.diagnosis.onset import Onset
-from meshdiag.model import Confidence, Evidence, Kind, Remedy, Sample, Severity, State, Subject
+from meshdiag.model import Change, Confidence, Evidence, Kind, Remedy, Sample, Severity, State, Subject
 
 
 def iso(time: datetime | None) -> str | None:
@@ -53,6 +53,7 @@ class Finding:
     total: int | None = None
     reach: tuple[tuple[str, int], ...] = ()
     onset: Onset | None = None
+    changes: tuple[Change, ...] = ()
 
     def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
         """The finding in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""
@@ -79,6 +80,7 @@ class Finding:
                 "after": round(self.onset.after, 3),
                 "quiet": round(self.onset.quiet, 1),
             },
+            "changes": [c.to_dict() for c in self.changes],
             "reach": [{"source": source, "count": n} for source, n in self.reach],
             "places": self.places,
             "patterns": list(self.patterns),

@@ -30,6 +30,9 @@ MAX_PLACES = 2_000
 MAX_PROBLEMS = 500
 SAMPLES = 3
 SAMPLE_CHARS = 2_000
+REASONS = frozenset({"reason", "error"})
+"""Facts that say why."""
+
 MAX_MINUTES = 120
 """Minutes of one tally that are told apart; beyond it they are counted in stretches of 2, 4, … minutes."""
 
@@ -64,6 +67,15 @@ class Place:
         return Place(self.count + other.count, min(self.first, other.first), max(self.last, other.last))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Proof:
+    """A sample with the facts that its record gave; what gives a reason comes first: a NACK is told often, why only once."""
+
+    vague: bool
+    sample: Sample
+    facts: tuple[tuple[str, str], ...]
+
+
 @dataclass(slots=True)
 class Tally:
     """All matches of one cause on one subject."""
@@ -74,8 +86,8 @@ class Tally:
     patterns: dict[str, int] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     minutes: Buckets = field(default_factory=lambda: Buckets(60, MAX_MINUTES))
-    proof: list[tuple[Sample, tuple[tuple[str, str], ...]]] = field(default_factory=list)
-    """The samples that stand first in their files, with the facts that their records gave."""
+    proof: list[Proof] = field(default_factory=list)
+    """The samples that give a reason and stand first in their files."""
 
     def add(self, match: Match, facts: Mapping[str, str]) -> None:
         """Count one match."""
@@ -144,11 +156,20 @@ class Tally:
             self._prove(path, offset, text, facts)
 
     def _prove(self, path: str, offset: int, text: str, facts: Mapping[str, str]) -> None:
-        proof = self.proof
-        if len(proof) < SAMPLES or (path, offset) < (proof[-1][0].path, proof[-1][0].offset):
-            proof.append((Sample(path, offset, text[:SAMPLE_CHARS]), tuple(sorted(facts.items()))))
-            proof.sort()
-            del proof[SAMPLES:]
+        proof, vague = self.proof, REASONS.isdisjoint(facts)
+        if len(proof) < SAMPLES or (vague, path, offset) < (
+            proof[-1].vague,
+            proof[-1].sample.path,
+            proof[-1].sample.offset,
+        ):
+            self.prove(Sample(path, offset, text[:SAMPLE_CHARS]), facts)
+
+    def prove(self, sample: Sample, facts: Mapping[str, str]) -> None:
+        """Keep a sample if it is among the best."""
+        known = tuple(sorted((k, v) for k, v in facts.items() if v))
+        self.proof.append(Proof(REASONS.isdisjoint(facts), sample, known))
+        self.proof.sort()
+        del self.proof[SAMPLES:]
 
     def merged(self, other: Tally) -> Tally:
         """Both together."""

@@ -17,7 +17,7 @@ from meshdiag.diagnosis.onset import Onset, onset_of
 from meshdiag.diagnosis.sequences import Held, held
 from meshdiag.diagnosis.signals import Pod, Pods, Signal
 from meshdiag.diagnosis.subjects import component_of, subject_at, workload_of
-from meshdiag.model import Confidence, Evidence, Kind, State
+from meshdiag.model import Change, Confidence, Evidence, Kind, State
 
 CHANGE_SECONDS = 300
 """What changed so many seconds before a failure began may have brought it about."""
@@ -40,6 +40,7 @@ class _Case:
     alternatives: tuple[str, ...] = ()
     onset: Onset | None = None
     evidence: list[Evidence] = field(default_factory=list)
+    changes: tuple[Change, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -63,11 +64,11 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
         if case.kind is Kind.FAILURE:
             case.onset = onset_of(case.tally.minutes, seen.first)
             if key not in explained_by:
-                case.evidence += _changes(case, seen.pods, catalogue)
+                case.changes = _changes(case, seen.pods, catalogue)
     traffic = _totals(seen, groups.owner)
     findings = {
         key: replace(
-            _finding(key, case, catalogue),
+            _finding(key, case, _facts(key, cases, explains)),
             requests=_requests(case.tally, joins.requests.get(key)),
             total=traffic.get(key),
             reach=groups.reach.get(key, ()),
@@ -126,7 +127,7 @@ def _with_sequences(seen: Findings, catalogue: Catalogue) -> tuple[dict[Key, Tal
             new = Tally(h.count, first, last, {h.sequence.id: h.count}, {h.place: Place(h.count, h.first, h.last)})
             if h.first[0] >= 0:
                 new.minutes.add(h.first[0], h.count)
-            new.proof.append((h.sample, tuple(sorted((k, v) for k, v in facts.items() if v))))
+            new.prove(h.sample, facts)
             tallies[key] = tallies[key].merged(new) if key in tallies else new
         elif key not in tallies:
             key = next(k for k in sorted(tallies) if k[0] == key[0] and h.place in tallies[k].places)
@@ -177,6 +178,7 @@ def _links(
     tallies = {k: cases[k].tally for k in failing}
     states = {k: cases[k].state for k in failing}
     links = correlate.declared(failing, tallies, states, catalogue)
+    _named(failing, tallies, links)
     settled = _settled(failing, cases, tallies, states, catalogue, joins)
     special = [joins.strong(), settled]
     links = {
@@ -206,6 +208,18 @@ def _links(
                 explains.setdefault(a, set()).add(b)
                 explained_by.setdefault(b, set()).add(a)
     return explains, explained_by
+
+
+def _named(failing: Iterable[Key], tallies: Mapping[Key, Tally], links: Links) -> None:
+    """What istiod says of a configuration object explains what a proxy says of itself, where both name one cause."""
+    by_cause: dict[str, list[Key]] = {}
+    for key in failing:
+        by_cause.setdefault(key[0], []).append(key)
+    for keys in by_cause.values():
+        for a in keys:
+            for b in keys:
+                if a[1].kind == "resource" and b[1].kind == "workload" and _together(tallies[a], tallies[b]):
+                    links.setdefault(a, {}).setdefault(b, Strength.MESH)
 
 
 def _settled(
@@ -308,7 +322,7 @@ def _together(a: Tally, b: Tally) -> bool:
     return (a.first - b.last).total_seconds() <= slack and (b.first - a.last).total_seconds() <= slack
 
 
-def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> list[Evidence]:
+def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> tuple[Change, ...]:
     """What changed just before the failure began: pushes, rollouts, restarts; and what changed undated in its own pods."""
     onset, first = case.onset, case.tally.first
     began = None
@@ -328,15 +342,12 @@ def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> list[Evidence]:
             if at is not None and (text not in latest or latest[text] < (at, source)):
                 latest[text] = (at, source)
     newest = sorted(latest.items(), key=lambda kv: (-kv[1][0], kv[0]))[:CHANGES]
-    return [
-        Evidence(
-            f"{text} (undated)"
-            if at < 0 or began is None
-            else f"{_ago(began - at)} before it began: {text} ({datetime.fromtimestamp(at, UTC):%H:%M:%S})",
-            source,
-        )
+    return tuple(
+        Change(text, None, None, source)
+        if at < 0 or began is None
+        else Change(text, datetime.fromtimestamp(at, UTC), max(0.0, began - at), source)
         for text, (at, source) in newest
-    ]
+    )
 
 
 def _just_before(began: float | None, pod: Pod, signal: Signal) -> float | None:
@@ -349,11 +360,6 @@ def _just_before(began: float | None, pod: Pod, signal: Signal) -> float | None:
     quiet = began - CHANGE_SECONDS - pod.first
     earlier = signal.seconds.between(pod.first, began - CHANGE_SECONDS - 1) if quiet > 0 else 0
     return before[-1] if len(before) >= 3 * earlier * CHANGE_SECONDS / max(quiet, 1.0) else None
-
-
-def _ago(seconds: float) -> str:
-    n = max(0, round(seconds))
-    return f"{n} s" if n < 120 else f"{n // 60} min"
 
 
 # -- counts
@@ -378,9 +384,15 @@ def _totals(seen: Findings, owner: Mapping[Key, Key]) -> dict[Key, int]:
     return out
 
 
-def _finding(key: Key, case: _Case, catalogue: Catalogue) -> Finding:
+def _facts(key: Key, cases: Mapping[Key, _Case], explains: Mapping[Key, set[Key]]) -> dict[str, str]:
+    """Names for remedies: of its first sample, and what that lacks of those who saw the same (the gateway that istiod speaks of)."""
+    others = [k for k in sorted(explains.get(key, ())) if k[0] == key[0]]
+    proofs = [cases[k].tally.proof[0] for k in (*reversed(others), key) if cases[k].tally.proof]
+    return {name: value for proof in proofs for name, value in proof.facts}
+
+
+def _finding(key: Key, case: _Case, facts: Mapping[str, str]) -> Finding:
     cause, tally = case.cause, case.tally
-    facts = dict(tally.proof[0][1]) if tally.proof else {}
     return Finding(
         rank=0,
         cause=cause.id,
@@ -395,7 +407,7 @@ def _finding(key: Key, case: _Case, catalogue: Catalogue) -> Finding:
         first=tally.first,
         last=tally.last,
         patterns=tuple(sorted(tally.patterns, key=lambda p: (-tally.patterns[p], p))),
-        samples=tuple(s for s, _ in tally.proof),
+        samples=tuple(p.sample for p in tally.proof),
         places=len(tally.places),
         evidence=tuple(case.evidence),
         alternatives=case.alternatives if case.confidence is _POSSIBLE else (),
@@ -403,4 +415,5 @@ def _finding(key: Key, case: _Case, catalogue: Catalogue) -> Finding:
         remedies=remedies.of(cause, facts),
         facts=facts,
         onset=case.onset,
+        changes=case.changes,
     )

@@ -166,13 +166,15 @@ def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> d
     """
     get = record.fields.get
     origin = record.origin
+    # istiod and the agents of a node speak of other pods: their own name would stand for a proxy's
+    own = component_of(origin) == "" and record.component not in ("istiod", "ztunnel", "istio-cni")
     facts = {
-        "namespace": origin.namespace or subject.namespace,
-        "pod": origin.pod,
-        "container": origin.container,
-        "workload": subject.name if subject.kind == "workload" else "",
+        "namespace": (origin.namespace if own else "") or subject.namespace,
+        "pod": origin.pod if own else "",
+        "container": origin.container if own else "",
+        "workload": subject.name if subject.kind == "workload" and not subject.name.startswith("port ") else "",
         "source": subject.source,
-        "error": get("error", "") if record.format == "ztunnel-access" else "",
+        **_client(record),
         **_destination(record, subject),
     }
     if record.format == "event" and get("object_kind", "").lower() == "pod":
@@ -180,6 +182,21 @@ def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> d
     if subject.kind == "resource":
         facts |= {"name": subject.name.rpartition(" ")[2], "namespace": subject.namespace}
     return {k: clean(v) for k, v in {**facts, **captures}.items() if v}
+
+
+def _client(record: Record) -> dict[str, str]:
+    """Of a ztunnel's access line: the client, who is not the one that logged it."""
+    if record.format != "ztunnel-access":
+        return {}
+    get = record.fields.get
+    account = (get("src.identity") or "").rpartition("/sa/")[2]
+    return {
+        "error": get("error", ""),
+        "namespace": get("src.namespace", ""),
+        "pod": get("src.workload", ""),
+        "source_namespace": get("src.namespace", ""),
+        "source_name": account or workload_of(get("src.workload", "")),
+    }
 
 
 _SNI = re.compile(r"^outbound_\.(\d+)_\.([^_]*)_\.([\w.-]+)$")

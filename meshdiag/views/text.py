@@ -107,6 +107,9 @@ class _Page:
             yield from self.wrap(f.explanation if self.verbose else sentences(f.explanation, 2), INDENT)
         for e in f.evidence:
             yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)
+        for c in f.changes:
+            when_ = "undated: " if c.before is None else f"{ago(c.before)} before it began: "
+            yield from self.wrap(when_ + self.text(c.text), INDENT)
         yield from self.proof(f)
         if f.reach:
             some = ", ".join(f"{source} ({n:,})" for source, n in f.reach[:REACH])
@@ -238,6 +241,12 @@ def amount(f: Finding) -> str:
     if f.total is not None and f.total >= f.requests:
         return f"{lines}, {f.requests:,} of {f.total:,} requests"
     return lines if f.requests == f.count else f"{lines}, {f.requests:,} request{'s' * (f.requests != 1)}"
+
+
+def ago(seconds: float) -> str:
+    """`12 s`, `3 min`."""
+    n = round(seconds)
+    return f"{n} s" if n < 120 else f"{n // 60} min"
 
 
 def short(name: str) -> str:

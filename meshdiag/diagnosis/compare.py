@@ -258,8 +258,11 @@ def _judge(x: Item | None, y: Item | None, logs: tuple[Logs, Logs]) -> Compared 
         subject = one.subject
     else:
         subject, why = common(x, y), ""
-        change = _change(before, after, exposed, by)
-        if _RANK[before.state] != _RANK[after.state]:
+        ended = _RANK[before.state] != _RANK[after.state]
+        # of a few failing requests it is chance when the last one was
+        ended &= not traffic or max(before.count, after.count) >= MIN_COUNT
+        change = _change(before, after, exposed, by, ended)
+        if ended:
             why = f"{_SAID[before.state]} before, {_SAID[after.state]} after"
         elif exposed is None:
             why = "no times to reckon a rate from"
@@ -275,11 +278,10 @@ def _side(item: Item | None, going: Going, total: int, minutes: float | None) ->
     return Side(item.finding.rank, count, known, minutes, going, item.last, item.is_symptom)
 
 
-def _change(before: Side, after: Side, exposed: tuple[float, float] | None, by: str) -> Change:
-    """Of what is in both captures: how it ended decides, then its rate."""
-    a, b = _RANK[before.state], _RANK[after.state]
-    if a != b:
-        return Change.WORSE if b > a else Change.BETTER
+def _change(before: Side, after: Side, exposed: tuple[float, float] | None, by: str, ended: bool) -> Change:
+    """Of what is in both captures: whether it ended in one of them decides, then its rate."""
+    if ended:
+        return Change.WORSE if _RANK[after.state] > _RANK[before.state] else Change.BETTER
     if exposed is None or not _differs(before.count, exposed[0], after.count, exposed[1], by == "requests"):
         return Change.UNCHANGED
     return Change.WORSE if after.count / exposed[1] > before.count / exposed[0] else Change.BETTER

@@ -21,8 +21,7 @@ from meshdiag.diagnosis.signals import Pods, Position
 from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.model import Match, Problem, Record, Sample, Subject
 
-MAX_TALLIES = 4_000
-MAX_SUBJECTS = 500
+MAX_SUBJECTS = 300
 """Subjects of one cause: who sends requests for ever other hosts must not drive out the tallies of other causes."""
 
 MAX_SHAPES = 2_000
@@ -205,10 +204,7 @@ def _bounded(tallies: dict[Key, Tally]) -> dict[Key, Tally]:
     by_cause: dict[str, dict[Key, Tally]] = {}
     for key, tally in tallies.items():
         by_cause.setdefault(key[0], {})[key] = tally
-    kept: dict[Key, Tally] = {}
-    for some in by_cause.values():
-        kept.update(bottom_k(some, MAX_SUBJECTS))
-    return bottom_k(kept, MAX_TALLIES)
+    return {key: tally for some in by_cause.values() for key, tally in bottom_k(some, MAX_SUBJECTS).items()}
 
 
 def _added(a: Mapping[Subject, int], b: Mapping[Subject, int]) -> dict[Subject, int]:
@@ -250,6 +246,8 @@ class Findings:
     pods: Pods = field(default_factory=dict)
     traffic: dict[Subject, int] = field(default_factory=dict)
     estimated: bool = False
+    crowded: int = field(default=2 * MAX_SUBJECTS, compare=False, repr=False)
+    """So many tallies are looked through for too many of one cause."""
 
     def __add__(self, other: Findings) -> Findings:
         """Merge two findings; neither is changed."""
@@ -316,8 +314,9 @@ class Findings:
         tally = self.tallies.get(key)
         if tally is None:
             tally = self.tallies[key] = Tally()
-            if len(self.tallies) > 2 * MAX_TALLIES:
+            if len(self.tallies) > self.crowded:
                 self.tallies = _bounded(self.tallies)
+                self.crowded = 2 * max(len(self.tallies), MAX_SUBJECTS)
         tally.add(match, facts)
         if len(tally.places) > 2 * MAX_PLACES:
             tally.places = bottom_k(tally.places, MAX_PLACES)

@@ -180,7 +180,7 @@ def common(x: Item, y: Item) -> Subject:
         some = sorted(clients, key=len)
         if not all(alike(a, b) for a in some for b in some):
             return Subject("service", name=x.about[1])
-    return max((y.subject, x.subject), key=lambda s: (bool(s.namespace), "/" in s.source))
+    return max((y.subject, x.subject), key=lambda s: (bool(s.namespace), "/" in s.source, bool(s.source), s))
 
 
 def alike(a: str, b: str) -> bool:

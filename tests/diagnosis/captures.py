@@ -19,7 +19,9 @@ _TIME = re.compile(r"^2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z", re.MULTILINE)
 
 def stamp(seconds: float) -> str:
     """An access log's time, so many seconds after BEGIN."""
-    return (BEGIN + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(seconds * 1000) % 1000:03d}Z"
+    return (BEGIN + timedelta(seconds=seconds)).strftime(
+        "%Y-%m-%dT%H:%M:%S."
+    ) + f"{int(seconds * 1000) % 1000:03d}Z"
 
 
 def requests(
@@ -32,7 +34,14 @@ def requests(
         access_line(time=stamp(t), cluster=cluster, request_id=f"{who}-{i}-{t}")
         if well
         else access_line(
-            "503", "UH", "no_healthy_upstream", time=stamp(t), cluster=cluster, host="-", local="-", request_id=f"{who}-{i}-{t}"
+            "503",
+            "UH",
+            "no_healthy_upstream",
+            time=stamp(t),
+            cluster=cluster,
+            host="-",
+            local="-",
+            request_id=f"{who}-{i}-{t}",
         )
         for i, (t, well) in enumerate(sorted(lines))
     ]

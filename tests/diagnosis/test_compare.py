@@ -82,7 +82,7 @@ def test_nor_does_one_without_requests_on_the_edge(tmp_path: Path) -> None:
 
 def test_nor_does_one_with_too_few(tmp_path: Path) -> None:
     a = client(tmp_path / "a", range(0, 60, 30), range(0, 60, 2))  # 2 of 32
-    few, many = (client(tmp_path / str(n), range(0), range(0, n)) for n in (20, 80))
+    few, many = (client(tmp_path / str(n), range(0), range(n)) for n in (20, 80))
     assert only(compare(a, few)).change is Change.UNPROVEN
     assert "too little to tell" in only(compare(a, few)).why
     assert only(compare(a, many)).change is Change.GONE
@@ -157,7 +157,10 @@ def test_what_a_finding_folds_is_told_apart(tmp_path: Path) -> None:
     lines = {n: requests(range(5), to=n, who=n) for n in names}
     a = capture(tmp_path / "a", {SHOP: [x for n in names for x in lines[n]]})
     assert any("others" in f.subject.name for f in a.findings)
-    b = capture(tmp_path / "b", {SHOP: [x for n in names[:-3] for x in lines[n]] + requests((), range(40), to=names[-1])})
+    b = capture(
+        tmp_path / "b",
+        {SHOP: [x for n in names[:-3] for x in lines[n]] + requests((), range(40), to=names[-1])},
+    )
     found = compare(a, b)
     assert len(found.of(Change.UNCHANGED)) == 227
     assert [x.subject.destination.partition(".")[0] for x in found.of(Change.GONE)] == [names[-1]]

@@ -27,10 +27,20 @@ def test_impact_is_failed_of_all(tmp_path: Path) -> None:
 
 def test_a_retry_is_no_request_of_its_own(tmp_path: Path) -> None:
     lines = [
-        access_line("503", "UH", "no_healthy_upstream", time=stamp(600 + n), host="-", local="-", request_id=f"r{n // 3}")
+        access_line(
+            "503",
+            "UH",
+            "no_healthy_upstream",
+            time=stamp(600 + n),
+            host="-",
+            local="-",
+            request_id=f"r{n // 3}",
+        )
         for n in range(30)
     ]
-    it = incident(capture(tmp_path, {SHOP: lines + [access_line(time=stamp(n), request_id=f"g{n}") for n in range(10)]}))
+    it = incident(
+        capture(tmp_path, {SHOP: lines + [access_line(time=stamp(n), request_id=f"g{n}") for n in range(10)]})
+    )
     assert (it.impacts[0].failed, it.impacts[0].total, it.failed) == (10, 20, 10)
 
 
@@ -92,7 +102,11 @@ def test_a_root_without_requests_shows_those_of_its_symptom() -> None:
 
 
 def test_lines_without_times_or_requests() -> None:
-    it = incident(meshdiag.diagnose(["upstream connect error or disconnect/reset before headers. reset reason: connection failure"]))
+    it = incident(
+        meshdiag.diagnose(
+            ["upstream connect error or disconnect/reset before headers. reset reason: connection failure"]
+        )
+    )
     assert it.state in (Going.UNKNOWN, Going.NONE)
     assert all(i.began is None for i in it.impacts)
 
@@ -120,7 +134,11 @@ def test_groups(tmp_path: Path) -> None:
     assert by(tmp_path, "cause") == {"no-healthy-upstream": (7, 7)}
     assert by(tmp_path, "workload") == {"shop/shopfront": (6, 6), "shop/cart": (1, 1)}
     assert by(tmp_path, "pod") == {SHOP: (4, 4), SHOP_2: (2, 2), CART: (1, 1)}
-    edges = {f"shop/shopfront -> {cart}": (5, 5), f"shop/shopfront -> {pay}": (1, 1), f"shop/cart -> {pay}": (1, 1)}
+    edges = {
+        f"shop/shopfront -> {cart}": (5, 5),
+        f"shop/shopfront -> {pay}": (1, 1),
+        f"shop/cart -> {pay}": (1, 1),
+    }
     assert by(tmp_path, "edge") == edges
 
 
@@ -152,7 +170,12 @@ def test_another_grouping_is_an_error() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from([NO_HOST, HEALTHY, access_line("404", "NR", "route_not_found", cluster="-")]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from([NO_HOST, HEALTHY, access_line("404", "NR", "route_not_found", cluster="-")]),
+        max_size=8,
+    )
+)
 def test_numbers_fit_together(lines: list[str]) -> None:
     d = meshdiag.diagnose(lines)
     it = incident(d)

@@ -79,9 +79,9 @@ def test_the_second_start_counts(tmp_path: Path) -> None:
 
 
 def test_those_that_are_not_ready_stand_first(tmp_path: Path) -> None:
-    stuck = launched() + [later(f"{launched()[-1][:27]}\t{NOT_READY}", 100)]
+    stuck = [*launched(), later(f"{launched()[-1][:27]}\t{NOT_READY}", 100)]
     found = starts(capture(tmp_path, {"a-7d6c5f9b84-z6r4p": start_log(), SHOP: stuck, CART: start_log()}))
-    assert [s.timeline.pod for s in found][0] == SHOP
+    assert next(s.timeline.pod for s in found) == SHOP
     assert [s.state for s in found] == [Ready.NOT_READY, Ready.READY, Ready.READY]
     data = to_dict(found)
     assert data["schema"] == "meshdiag/timeline/v1"
@@ -90,7 +90,9 @@ def test_those_that_are_not_ready_stand_first(tmp_path: Path) -> None:
     assert first["milestones"][0]["name"] == "process-start"
 
 
-@pytest.mark.parametrize("sample", sorted(p.name for p in SAMPLES.iterdir() if p.is_dir() and p.name[:2].isdigit()))
+@pytest.mark.parametrize(
+    "sample", sorted(p.name for p in SAMPLES.iterdir() if p.is_dir() and p.name[:2].isdigit())
+)
 def test_in_the_samples_only_those_that_say_so_are_stuck(sample: str) -> None:
     stuck = {
         "07-proxy-stuck-not-ready": {"cart"},
@@ -99,6 +101,6 @@ def test_in_the_samples_only_those_that_say_so_are_stuck(sample: str) -> None:
         "14-istiod-oom": {"invoice"},
     }
     found = starts(meshdiag.diagnose(SAMPLES / sample))
-    assert {s.timeline.subject.name.removesuffix("-v1") for s in found if s.state is Ready.NOT_READY} == stuck.get(
-        sample, set()
-    )
+    assert {
+        s.timeline.subject.name.removesuffix("-v1") for s in found if s.state is Ready.NOT_READY
+    } == stuck.get(sample, set())

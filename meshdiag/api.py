@@ -12,6 +12,8 @@ from typing import Any
 
 from meshdiag import formats
 from meshdiag.catalogue import Catalogue
+from meshdiag.catalogue.check import Failure
+from meshdiag.catalogue.entries import Sequence as Sequence_
 from meshdiag.diagnosis import Diagnosis, Findings
 from meshdiag.engine.scan import Filters, Scanner
 from meshdiag.engine.scan import classify as _classify
@@ -90,6 +92,18 @@ def classify(
     Raises MeshdiagError for a broken pattern pack or format string.
     """
     return _classify(lines, catalogue or Catalogue.load(*patterns), access_parser(access_log_format))
+
+
+def check_sequences(catalogue: Catalogue, sequences: Iterable[Sequence_]) -> Iterator[Failure]:
+    """Every example in which a sequence does not hold, and every near miss in which it does."""
+    for s in sequences:
+        for wanted, texts in ((True, s.examples), (False, s.near_misses)):
+            for text in texts:
+                found = diagnose(text.splitlines(), catalogue=catalogue).findings
+                holds = any(f.cause == s.cause and any(e.text == s.says for e in f.evidence) for f in found)
+                if holds is not wanted:
+                    what = "the example does not hold" if wanted else "the near miss holds"
+                    yield Failure(s.id, f"{s.file}:{s.line}", what, text)
 
 
 def aware(time: datetime | None) -> datetime | None:

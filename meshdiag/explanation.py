@@ -124,7 +124,10 @@ def _term(word: str, book: Catalogue) -> Explanation | None:
 def _pattern(word: str, book: Catalogue) -> Explanation | None:
     p = book.by_id.get(word)
     if p is None:
-        return None
+        s = next((s for s in book.sequences if s.id == word), None)
+        if s is None:
+            return None
+        return Explanation(word, "sequence", f"sequence {s.id}", f"{s.says}\n{s.file}:{s.line}", (book.causes[s.cause],))
     named = dict.fromkeys(c for c in (p.cause, *(c for _, c in p.cause_by)) if c != NONE)
     causes = tuple(book.causes[c] for c in named)
     return Explanation(word, "pattern", f"pattern {p.id}", f"{p.file}:{p.line}", causes, p.id)

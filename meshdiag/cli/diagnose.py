@@ -137,16 +137,16 @@ def _print_diagnosis(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
 
 
 def _print_groups(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
-    from meshdiag.views.incident import markdown_groups, render_groups
+    from meshdiag.views.groups import markdown, render
 
     redacted = not options.no_redact
     if options.output == "markdown":
-        print(markdown_groups(diagnosis, options.group_by, redacted=redacted))
+        print(markdown(diagnosis, options.group_by, redacted=redacted))
         return
     width = min(shutil.get_terminal_size((100, 24)).columns, 140)
     limit = 0 if options.verbose else options.limit
     sys.stdout.write(
-        render_groups(
+        render(
             diagnosis, options.group_by, width=width, style=style_of(options), redacted=redacted, limit=limit
         )
     )

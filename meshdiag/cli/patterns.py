@@ -53,20 +53,31 @@ def _patterns_list(options: argparse.Namespace) -> int:
         for p in sorted(book.patterns, key=lambda p: (p.file, p.line))
         if (not options.cause or options.cause in p.causes) and (not options.format or options.format in p.formats)
     ]
-    width = max((len(p.id) for p in rows), default=0)
-    for p in rows:
-        print(f"{p.id:<{width}}  {', '.join(sorted(p.causes))}")
+    named = [(p.id, ", ".join(sorted(p.causes))) for p in rows]
+    if not options.format:
+        named += [(s.id, f"{s.cause} (sequence)") for s in book.sequences if options.cause in (None, s.cause)]
+    width = max((len(name) for name, _ in named), default=0)
+    for name, causes in named:
+        print(f"{name:<{width}}  {causes}")
     return EXIT_OK
 
 
 def _patterns_show(options: argparse.Namespace) -> int:
-    import yaml
-
     from meshdiag.catalogue import Catalogue
     from meshdiag.explanation import explain
 
     book = Catalogue.load(*options.patterns, full=True)
     p = book.by_id.get(options.id)
+    sequence = next((s for s in book.sequences if s.id == options.id), None)
+    if sequence is not None:
+        _print_entry(sequence.file, sequence.line, {
+            "id": sequence.id, "cause": sequence.cause, "on": sequence.on, "first": sorted(sequence.first),
+            "then": sorted(sequence.then), "without": sorted(sequence.without),
+            "at_least": sequence.at_least if sequence.at_least > 1 else 0, "within": f"{sequence.within:g}s",
+            "confidence": sequence.confidence.value, "says": sequence.says,
+            "examples": list(sequence.examples), "near_misses": list(sequence.near_misses),
+        })  # fmt: skip
+        return EXIT_OK
     if p is None:
         explain(options.id, book)  # says which words are near
         raise MeshdiagError(f"no pattern is named {options.id!r}")
@@ -74,34 +85,41 @@ def _patterns_show(options: argparse.Namespace) -> int:
         "id": p.id, "cause": p.cause, "cause_by": [{"regex": r, "cause": c} for r, c in p.cause_by], "component": p.component,
         "formats": list(p.formats), "when": dict(p.when), "captures": dict(p.captures), "priority": p.priority,
         "confidence": p.confidence.value, "alternatives": list(p.alternatives), "subject": p.subject,
-        "milestone": p.milestone, "since": p.since, "until": p.until, "note": p.note, "prefilter": list(p.prefilter),
+        "milestone": p.milestone, "change": p.change, "since": p.since, "until": p.until, "note": p.note, "prefilter": list(p.prefilter),
         "examples": [dict(e) for e in p.examples], "near_misses": [dict(e) for e in p.near_misses],
     }  # fmt: skip
-    print(f"# {p.file}:{p.line}")
-    print(
-        yaml.safe_dump({k: v for k, v in shown.items() if v not in ("", None, [], {}, 0)}, sort_keys=False, width=120),
-        end="",
-    )
+    _print_entry(p.file, p.line, shown)
     return EXIT_OK
 
 
+def _print_entry(file: str, line: int, shown: dict[str, Any]) -> None:
+    import yaml
+
+    print(f"# {file}:{line}")
+    known = {k: v for k, v in shown.items() if v not in ("", None, [], {}, 0)}
+    print(yaml.safe_dump(known, sort_keys=False, width=120), end="")
+
+
 def _patterns_test(options: argparse.Namespace) -> int:
+    from meshdiag.api import check_sequences
     from meshdiag.catalogue import Catalogue
     from meshdiag.catalogue.check import check
 
     book = Catalogue.load(*options.patterns, full=True)
-    some = list(book.patterns)
+    some, sequences = list(book.patterns), list(book.sequences)
     if options.files:
         wanted = {os.path.realpath(f) for f in options.files}
         some = [p for p in some if p.id in options.files or os.path.realpath(p.file) in wanted]
-        if not some:
+        sequences = [s for s in sequences if s.id in options.files or os.path.realpath(s.file) in wanted]
+        if not some and not sequences:
             raise MeshdiagError(
                 f"no pattern is in {', '.join(options.files)}: give a pattern file of a loaded pack, or an id"
             )
-    failed = list(check(book, some))
+    failed = [*check(book, some), *check_sequences(book, sequences)]
     for f in failed:
         print(f)
-    print(
-        f"{len(some)} patterns, {sum(len(p.examples) + len(p.near_misses) for p in some)} examples, {len(failed)} failed"
-    )
+    examples = sum(len(p.examples) + len(p.near_misses) for p in some)
+    examples += sum(len(s.examples) + len(s.near_misses) for s in sequences)
+    kinds = [f"{n} {kind}" for n, kind in ((len(some), "patterns"), (len(sequences), "sequences")) if n]
+    print(f"{', '.join(kinds)}, {examples} examples, {len(failed)} failed")
     return EXIT_FAILURES if failed else EXIT_OK

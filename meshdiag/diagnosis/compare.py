@@ -328,7 +328,7 @@ def _unseen(
     if other.seen.lines == 0:
         return "nothing was read"
     if formats := mine.lists(item):
-        lacking = [LISTS[f] for f in formats if not other.seen.examined.get(f)]
+        lacking = [LISTS[f] for f in formats if f not in other.formats]
         return f"no {lacking[0]} in it" if len(lacking) == len(formats) else ""
     if traffic and total:
         return ""

@@ -406,9 +406,7 @@ def _next(a: HopKey, b: HopKey, hops: Mapping[HopKey, Seen]) -> bool:
         source = y.source.rpartition("/")[2]
         return a[2] == b[2] or (bool(source) and source == x.name)
     # through an east-west gateway or a waypoint: two calls of one request to the same service, the second began later
-    return (
-        x.kind == y.kind == "edge" and a[2] != b[2] and x.destination == y.destination and hops[a][1] < hops[b][1]
-    )
+    return x.kind == y.kind == "edge" and a[2] != b[2] and x.destination == y.destination and hops[a][1] < hops[b][1]
 
 
 # -- all links together

@@ -96,7 +96,9 @@ class Diagnosis:
             return min(found, key=lambda t: (t.component == "istio-init", t.component))
         known = pods or sorted({t.pod for t in self.timelines})
         which = f"name one of {', '.join(known[:8])}" if known else "no log has the start of a proxy"
-        raise MeshdiagError(f"{'several pods are' if pods else 'no pod with a start in the logs is'} named {pod!r}: {which}")
+        raise MeshdiagError(
+            f"{'several pods are' if pods else 'no pod with a start in the logs is'} named {pod!r}: {which}"
+        )
 
     @property
     def unrecognised(self) -> tuple[Unrecognised, ...]:

@@ -327,9 +327,7 @@ class Findings:
         if record.time is not None:
             self.see(record.time)
             seconds = record.time.timestamp()
-        self.pods = signals_.add(
-            self.pods, place_of(record), record.origin, name, seconds, record.offset, record.text
-        )
+        self.pods = signals_.add(self.pods, place_of(record), record.origin, name, seconds, record.offset, record.text)
 
     def saw(self, record: Record, time: datetime | None) -> None:
         """Widen the time span, and that of the log of the record's pod."""

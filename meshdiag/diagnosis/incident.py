@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshdiag.diagnosis import correlate
-from meshdiag.diagnosis.diagnosis import Diagnosis
 from meshdiag.diagnosis.finding import Finding, iso
 from meshdiag.diagnosis.findings import Findings, Key, Tally
 from meshdiag.diagnosis.requests import ALL, HopKey
 from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.model import Severity, State, Subject
+
+if TYPE_CHECKING:
+    from meshdiag.diagnosis.diagnosis import Diagnosis
 
 QUIET = 180.0
 """Seconds without a failure from which it may be over."""
@@ -49,9 +51,7 @@ def cells(diagnosis: Diagnosis, findings: Iterable[Finding]) -> list[Cell]:
     tallies = diagnosis.seen.tallies
     owner = correlate.grouped(tallies, diagnosis.catalogue).owner
     # what sequences add may give a lump another name
-    lumps = {
-        f.cause: f for f in by_key.values() if f.subject.kind in ("mesh", "control-plane") and f.places > 1
-    }
+    lumps = {f.cause: f for f in by_key.values() if f.subject.kind in ("mesh", "control-plane") and f.places > 1}
     out = []
     for key in sorted(tallies):
         finding = by_key.get(owner[key]) or (lumps.get(key[0]) if owner[key] != key else None)
@@ -72,11 +72,7 @@ Spans = Mapping[str, tuple[float, float]]
 
 def spans(seen: Findings) -> Spans:
     """Of every pod that is known: what was noted of its log, and the failures that it told of."""
-    out = {
-        p: (pod.first, pod.last)
-        for p, pod in seen.pods.items()
-        if pod.first is not None and pod.last is not None
-    }
+    out = {p: (pod.first, pod.last) for p, pod in seen.pods.items() if pod.first is not None and pod.last is not None}
     for tally in seen.tallies.values():
         for place, known in tally.places.items():
             if known.last[0] >= 0:
@@ -240,9 +236,7 @@ def incident(diagnosis: Diagnosis) -> Incident:
         tallies.setdefault(cell.finding.rank, []).append(cell.tally)
     look = _Look(diagnosis, tallies, _totals(diagnosis, failures), spans(diagnosis.seen) if failures else {})
     below = _below(failures)
-    impacts = tuple(
-        _impact(look, f, [g for g in failures if g.rank in below[f.rank]]) for f in diagnosis.root_causes
-    )
+    impacts = tuple(_impact(look, f, [g for g in failures if g.rank in below[f.rank]]) for f in diagnosis.root_causes)
     states = [i.quiet.state for i in impacts]
     state = next((s for s in (Going.ONGOING, Going.UNKNOWN, Going.OVER) if s in states), Going.NONE)
     known = all(f.requests is not None for f in failures if of_traffic(diagnosis, f))
@@ -368,9 +362,7 @@ def quiet(diagnosis: Diagnosis, f: Finding, tallies: Iterable[Tally], known: Spa
     last = max((t.last for t in some if t.last), default=f.last)
     count = sum(t.count for t in some) or f.count
     span = log_span(known, {p for t in some for p in t.places})
-    ends = [
-        t for t in (span[1] if span else None, diagnosis.seen.last and diagnosis.seen.last.timestamp()) if t
-    ]
+    ends = [t for t in (span[1] if span else None, diagnosis.seen.last and diagnosis.seen.last.timestamp()) if t]
     end = min(ends, default=None)
     silent = max(0.0, end - last.timestamp()) if last is not None and end is not None else None
     if f.state is not State.ONGOING:

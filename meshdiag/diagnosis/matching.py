@@ -211,10 +211,11 @@ class Logs:
             for place, (a, b) in spans(diagnosis.seen).items()
             if a <= high and b >= low
         }
-        self.pods: dict[str, list[Workload]] = {}
-        for place, pod in self.seen.pods.items():
-            if pod.origin.pod:
-                self.pods.setdefault(workload_of(pod.origin.pod), []).append((pod.origin.namespace, place))
+        self.formats = {name.partition(" ")[0] for name in self.seen.examined}
+        self.pods: dict[str, list[tuple[str, str]]] = {}
+        for place in self.seen.pods:
+            if (workload := self.workload(place)) is not None:
+                self.pods.setdefault(workload[1], []).append((workload[0], place))
         self.edges: dict[str, list[tuple[str, int]]] = {}
         self.own: dict[str, list[tuple[str, int]]] = {}
         for subject, n in self.seen.traffic.items():
@@ -245,29 +246,26 @@ class Logs:
         namespace, name = workload
         return [place for ns, place in self.pods.get(name, ()) if not ns or not namespace or ns == namespace]
 
+    def workload(self, place: str) -> Workload | None:
+        """Whose pod a place is; None for a file whose pod is not known."""
+        pod = self.seen.pods.get(place)
+        if pod is not None and pod.origin.pod:
+            return pod.origin.namespace, workload_of(pod.origin.pod)
+        namespace, _, name = place.rpartition("/")
+        own = workload_of(name)
+        return None if own == name or "." in name else (namespace, own)
+
     def lists(self, item: Item) -> list[str]:
         """The formats of its lines, when a capture has them as lists of their own, about pods whose logs it may not have."""
         book = self.diagnosis.catalogue.by_id
         formats = {f for t in item.tallies.values() for p in t.patterns if p in book for f in book[p].formats}
-        return sorted(formats) if formats <= LISTS.keys() else []
+        return sorted(LISTS.keys() & formats & self.formats) if formats <= {*LISTS, "text"} else []
 
     def witnesses(self, item: Item) -> tuple[set[Workload], bool]:
         """The workloads whose pods told of it, and whether there were others that are not known by name."""
-        known, unknown = set(), False
-        for place in item.places:
-            pod = self.seen.pods.get(place)
-            if pod is not None and pod.origin.pod:
-                known.add((pod.origin.namespace, workload_of(pod.origin.pod)))
-            elif pod is None and workload_of(place) != place:
-                namespace, _, name = place.rpartition("/")
-                known.add((namespace, workload_of(name)))
-            else:
-                unknown = True
-        return known, unknown or not known or bool(self.lists(item))
-
-    def span(self) -> float | None:
-        """Minutes of the whole capture."""
-        return (self.last - self.first).total_seconds() / 60 if self.first and self.last else None
+        known = {self.workload(place) for place in item.places}
+        named = {w for w in known if w is not None}
+        return named, None in known or not named or bool(self.lists(item))
 
     def minutes(self, workloads: Iterable[Workload], unknown: bool, item: Item | None) -> float | None:
         """Minutes of the logs of these workloads; of the capture when some are not known; None without any.
@@ -291,7 +289,7 @@ class Logs:
     def _minutes(self, workloads: Iterable[Workload], unknown: bool) -> float | None:
         span = log_span(self.spans, [p for w in workloads for p in self.of(w)])
         if unknown:
-            return self.span()
+            return (self.last - self.first).total_seconds() / 60 if self.first and self.last else None
         return (span[1] - span[0]) / 60 if span is not None else None
 
     def agents(self, workload: Workload) -> bool:

@@ -17,7 +17,7 @@ from meshdiag.diagnosis.onset import Onset, onset_of
 from meshdiag.diagnosis.sequences import Held, held
 from meshdiag.diagnosis.signals import Pod, Pods, Signal
 from meshdiag.diagnosis.subjects import component_of, subject_at, workload_of
-from meshdiag.model import Change, Confidence, Evidence, Kind, State
+from meshdiag.model import Change, Confidence, Evidence, Kind, State, Subject
 
 CHANGE_SECONDS = 300
 """What changed so many seconds before a failure began may have brought it about."""
@@ -292,22 +292,48 @@ def _confirm(cases: Mapping[Key, _Case], joins: Joined, explains: Mapping[Key, s
         if case.kind is Kind.FAILURE and case.confidence is not _POSSIBLE:
             by_cause.setdefault(key[0], []).append(key)
     for keys in by_cause.values():
-        witnesses: dict[str, list[Key]] = {}
-        for key in keys:
-            for component in {p.component for p in _patterns(cases[key].tally, catalogue) if p.component}:
-                witnesses.setdefault(component, []).append(key)
-        if len(witnesses) < 2:
+        said = {key: _witnesses(cases[key].tally, catalogue) for key in keys}
+        if len(frozenset().union(*said.values())) < 2:
             continue
         for key in keys:
-            others = sorted(
-                c
-                for c, ks in witnesses.items()
-                if any(k != key and _together(cases[key].tally, cases[k].tally) for k in ks)
-            )
-            own = {p.component for p in _patterns(cases[key].tally, catalogue)}
-            if named := [c for c in others if c not in own]:
-                cases[key].evidence.append(Evidence(f"{' and '.join(named)} say{'s' * (len(named) == 1)} so, too"))
+            near = (k for k in keys if _same(k[1], key[1]) and _together(cases[k].tally, cases[key].tally))
+            witnesses = said[key].union(*(said[k] for k in near))
+            if len(witnesses) > 1:
+                cases[key].evidence.append(Evidence(f"{' and '.join(sorted(witnesses))} say so"))
                 cases[key].confidence = Confidence.CONFIRMED
+
+
+WITNESSES: Mapping[str, str] = {
+    "envoy": "the proxy",
+    "pilot-agent": "the proxy",
+    "istiod": "istiod",
+    "ztunnel": "ztunnel",
+    "istio-cni": "istio-cni",
+    "kubernetes": "Kubernetes",
+    "istioctl": "istioctl analyze",
+    "access-log": "the proxy",
+    "envoy-log": "the proxy",
+    "event": "Kubernetes",
+    "ztunnel-log": "ztunnel",
+    "ztunnel-access": "ztunnel",
+    "analysis": "istioctl analyze",
+}
+"""Who speaks by a component, or by a format: Envoy and its agent are one, they write one log."""
+
+
+def _witnesses(tally: Tally, catalogue: Catalogue) -> frozenset[str]:
+    said = (
+        WITNESSES.get(p.component) or next((WITNESSES[f] for f in p.formats if f in WITNESSES), "")
+        for p in _patterns(tally, catalogue)
+    )
+    return frozenset(s for s in said if s)
+
+
+def _same(a: Subject, b: Subject) -> bool:
+    """Whether two subjects may be one: the same service or workload, or a thing of the control plane."""
+    if a == b or "workload" not in (a.kind, b.kind):
+        return True
+    return (a.kind == b.kind and correlate.same_destination(a, b)) or "resource" in (a.kind, b.kind)
 
 
 def _who(key: Key) -> str:

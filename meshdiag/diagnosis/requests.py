@@ -135,7 +135,9 @@ class Requests:
         shared = self._shared()
         for hop, seen in self.by_hop.items():
             lines = [
-                n for i, (n, first, last) in seen.items() if i not in shared and n <= MAX_TRIES and last - first <= MAX_SECONDS
+                n
+                for i, (n, first, last) in seen.items()
+                if i not in shared and n <= MAX_TRIES and last - first <= MAX_SECONDS
             ]
             if lines:
                 yield hop, len(lines), sum(lines)

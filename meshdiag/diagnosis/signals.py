@@ -93,9 +93,7 @@ def saw(pods: Pods, place: str, origin: Origin, seconds: float) -> Pods:
     return pods
 
 
-def add(
-    pods: Pods, place: str, origin: Origin, name: Name, seconds: float | None, offset: int, text: str
-) -> Pods:
+def add(pods: Pods, place: str, origin: Origin, name: Name, seconds: float | None, offset: int, text: str) -> Pods:
     """Count a signal of a record at an offset; returns the pods, cut to their bound when they were too many."""
     position = (-1.0 if seconds is None else seconds, offset)
     pods, pod, signal = _signal(pods, place, origin, name, position, offset, text)

@@ -167,14 +167,20 @@ def _timeline(
     ready = [at for at, p, _ in reached if p.cause in READY[component]]
     is_ready = bool(ready)
     done = max((NEEDED[component].index(n) for n in known if n in NEEDED[component]), default=-1)
-    missing = () if is_ready else tuple(
-        n for i, n in enumerate(NEEDED[component]) if n not in known and (i > done or begin is not None)
+    missing = (
+        ()
+        if is_ready
+        else tuple(n for i, n in enumerate(NEEDED[component]) if n not in known and (i > done or begin is not None))
     )
     first = min((at[0] for at, _, _ in reached), default=-1.0)
     start = begin[0] if begin is not None else -1.0
     ready_at = min(ready)[0] if ready else -1.0
     settled = is_ready and component == "istio-init"
-    blocked = () if settled else _blocking(place, failing, tallies, max(start, 0.0) or max(first, 0.0), ready_at if is_ready else None)
+    blocked = (
+        ()
+        if settled
+        else _blocking(place, failing, tallies, max(start, 0.0) or max(first, 0.0), ready_at if is_ready else None)
+    )
     return Timeline(
         place,
         pod.origin,

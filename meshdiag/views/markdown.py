@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.model import State
 from meshdiag.redact import redact
+from meshdiag.views.remedy import markdown_lines
 from meshdiag.views.safe import one_line, safe
-from meshdiag.views.text import ranks, size, when
+from meshdiag.views.text import ago, amount, ranks, size, when
 
 
 def render(diagnosis: Diagnosis, *, redacted: bool = True, limit: int = 0) -> str:
@@ -47,15 +48,21 @@ def _finding(f: Finding, clean: object) -> Iterator[str]:
     span = when(f.first, f.last)
     state = f", {f.state.value}" if f.state is not State.ONGOING else ""
     yield (
-        f"`{f.cause}` · {f.severity.value} · {f.confidence.value}{state} · {code(clean(str(f.subject)))} · {f.count:,} lines"
+        f"`{f.cause}` · {f.severity.value} · {f.confidence.value}{state} · {code(clean(str(f.subject)))} · {amount(f)}"
         + (f" · {span}" if span else "")
     )
     yield ""
     yield f.explanation
-    for text, numbers in (("Explained by", f.explained_by), ("Explains", f.explains)):
+    facts = [cell(("for: " if e.supports else "but: ") + clean(e.text)) for e in f.evidence]
+    facts += [f"{ago(c.before)} before it began: {code(clean(c.text))}" for c in f.changes if c.before is not None]
+    if f.reach:
+        facts.append("seen by " + ", ".join(f"{code(clean(source))} ({n:,})" for source, n in f.reach[:10]))
+    for text, numbers in (("explained by", f.explained_by), ("explains", f.explains)):
         if numbers:
-            yield ""
-            yield f"{text} {ranks(numbers)}."
+            facts.append(f"{text} {ranks(numbers)}")
+    if facts:
+        yield ""
+        yield from (f"- {fact}" for fact in facts)
     if f.alternatives:
         yield ""
         yield "Could also be: " + ", ".join(f"`{a}`" for a in f.alternatives) + "."
@@ -67,17 +74,7 @@ def _finding(f: Finding, clean: object) -> Iterator[str]:
         yield ""
         yield f"**{r.title}**"
         yield ""
-        for i, step in enumerate(r.steps, 1):
-            yield f"{i}. {step.text}"
-            for body, language in ((step.command, "sh"), (step.manifest, "yaml")):
-                if body:
-                    yield ""
-                    yield re.sub("^", "   ", fence(safe(body), language), flags=re.MULTILINE)
-                    yield ""
-        if r.verify:
-            yield f"- Verify: {r.verify}"
-        if r.undo:
-            yield f"- Undo: {r.undo}"
+        yield from markdown_lines(r)
 
 
 def cell(text: str) -> str:

@@ -243,3 +243,9 @@ def test_the_order_of_files_does_not_matter(order: list[int]) -> None:
     good = sample("01")
     assert compare(shuffled, good).changes == compare(whole, good).changes
     assert compare(good, shuffled).changes == compare(good, whole).changes
+
+
+def test_events_that_were_not_taken_again_prove_nothing() -> None:
+    c = compare(sample("16"), sample("01"))
+    probes = next(x for x in c.changes if x.cause == "health-probe-failed")
+    assert probes.change is Change.UNPROVEN and probes.why == "no Kubernetes events in it"

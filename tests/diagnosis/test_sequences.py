@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import meshdiag
+from meshdiag.api import check_sequences
 from meshdiag.catalogue import Catalogue
 
 BOOK = Catalogue.load(full=True)
 EXAMPLES = [(s.id, e) for s in BOOK.sequences for e in s.examples]
 NEAR_MISSES = [(s.id, e) for s in BOOK.sequences for e in s.near_misses]
+
+
+def test_the_check_finds_what_does_not_hold() -> None:
+    good = BOOK.sequences[0]
+    swapped = replace(good, examples=good.near_misses[:1], near_misses=good.examples[:1])
+    assert not list(check_sequences(BOOK, [good]))
+    assert [f.what for f in check_sequences(BOOK, [swapped])] == ["the example does not hold", "the near miss holds"]
 
 
 def held(text: str) -> set[str]:

@@ -256,7 +256,7 @@ def test_the_order_of_files_does_not_matter(scenario: Scenario) -> None:
     ("name", "subject"),
     [
         ("02-connection-refused", "default/ratings-v1"),
-        ("03-no-healthy-upstream", "default/productpage-v1 -> reviews.default.svc.cluster.local:9080"),
+        ("03-no-healthy-upstream", "default/DestinationRule reviews"),
         ("05-strict-mtls-plaintext", "shop/orders"),
         ("07-proxy-stuck-not-ready", "shop/cart"),
         ("10-rejected-envoyfilter", "istio-system/istio-ingressgateway"),

@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     c = commands.add_parser(
         "diff",
+        usage="%(prog)s [options] BEFORE AFTER\n       %(prog)s [options] --before INPUT [INPUT ...] --after INPUT [INPUT ...]",
         help="say what changed between two captures",
         description="Diagnose two captures and say what is gone, new, worse, better, the same, and what the second one does not "
         "prove. Captures of different length are compared by rate.",
@@ -38,8 +39,8 @@ def add(commands: Any) -> None:
         c.add_argument(
             "captures",
             nargs="*",
-            metavar="BEFORE AFTER",
-            help="each a file, folder, glob, archive, URL, or -",
+            metavar="CAPTURE",
+            help="BEFORE and AFTER, each a file, folder, glob, archive, URL, or -",
         )
     )
     for name in ("before", "after"):

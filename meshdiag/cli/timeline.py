@@ -34,6 +34,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     c = commands.add_parser(
         "timeline",
+        usage="%(prog)s [options] [POD] INPUT [INPUT ...]",
         help="say how far each proxy got in its start",
         description="Show the start of every proxy, istiod, ztunnel and istio-cni whose log is given: the milestones with times "
         "and gaps, the last one reached, what was expected next, and what blocked it.",
@@ -44,7 +45,7 @@ def add(commands: Any) -> None:
         c.add_argument(
             "inputs",
             nargs="+",
-            metavar="[POD] INPUT",
+            metavar="INPUT",
             help="file, folder, glob, archive, URL, or -; a word that is none of them is a pod: its name, NAMESPACE/NAME, or "
             "the beginning of its name",
         )

@@ -327,6 +327,10 @@ def _unseen(
     """
     if other.seen.lines == 0:
         return "nothing was read"
+    if other.is_full(item.cause):
+        return (
+            f"it has {other.subjects[item.cause]:,} subjects of this cause, and more than these are not kept"
+        )
     if formats := mine.lists(item):
         lacking = [LISTS[f] for f in formats if f not in other.formats]
         return f"no {lacking[0]} in it" if len(lacking) == len(formats) else ""

@@ -7,7 +7,7 @@ decided (`relayed`). Links never run in a circle: of a circle the weakest link g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from meshdiag.catalogue import Catalogue, Cause
@@ -82,27 +82,29 @@ def grouped(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> Grouped:
 
     At most MAX_SUBJECTS of one cause; the rest is one finding about the mesh.
     """
+    out = dict(tallies)
+    owner = {key: key for key in tallies}
+    reach: dict[Key, tuple[tuple[str, int], ...]] = {}
+    for key, known in _with_namespace(tallies).items():
+        _merge(out, owner, [key], known)
     clients: dict[tuple[str, str], list[Key]] = {}
     istiod: dict[str, list[Key]] = {}
-    for key in tallies:
+    for key in out:
         cause = catalogue.causes.get(key[0])
         if cause is not None and cause.about:
             istiod.setdefault(key[0], []).append(key)
         elif key[1].kind == "edge" and key[1].destination:
             clients.setdefault((key[0], key[1].destination), []).append(key)
-    out = dict(tallies)
-    owner = {key: key for key in tallies}
-    reach: dict[Key, tuple[tuple[str, int], ...]] = {}
     for name, keys in istiod.items():
         own = sorted(k[1] for k in keys if k[1].kind == "control-plane")
         new = (name, own[0] if len(set(own)) == 1 else Subject("control-plane", name="istiod"))
         if others := [k for k in keys if k[1].kind != "control-plane"]:
-            reach[new] = _most((str(k[1]), tallies[k].count) for k in others)
+            reach[new] = _most((str(k[1]), out[k].count) for k in others)
         _merge(out, owner, keys, new)
     for (name, destination), keys in clients.items():
         if len(keys) > 1:
             new = (name, Subject("service", name=destination))
-            reach[new] = _most((k[1].source or "?", tallies[k].count) for k in keys)
+            reach[new] = _most((k[1].source or "?", out[k].count) for k in keys)
             _merge(out, owner, keys, new)
     by_cause: dict[str, list[Key]] = {}
     for key in out:
@@ -112,6 +114,27 @@ def grouped(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> Grouped:
             rest = sorted(keys, key=lambda k: (-out[k].count, k))[MAX_SUBJECTS - 1 :]
             _merge(out, owner, rest, (name, Subject("mesh", name=f"{len(rest):,} others")))
     return Grouped(out, owner, {k: v for k, v in reach.items() if k in out})
+
+
+def _with_namespace(tallies: Iterable[Key]) -> dict[Key, Key]:
+    """Where one source tells a workload's namespace and another does not (events, `kubectl logs`), the key with it."""
+    some = list(tallies)
+    namespaces: dict[str, set[str]] = {}
+    for _, subject in some:
+        if subject.kind == "workload" and subject.namespace and subject.name:
+            namespaces.setdefault(subject.name, set()).add(subject.namespace)
+        namespace, _, name = subject.source.rpartition("/")
+        if namespace:
+            namespaces.setdefault(name, set()).add(namespace)
+    only = {name: next(iter(found)) for name, found in namespaces.items() if len(found) == 1}
+    out = {}
+    for key in some:
+        cause, subject = key
+        if subject.kind == "workload" and not subject.namespace and subject.name in only:
+            out[key] = cause, replace(subject, namespace=only[subject.name])
+        elif subject.kind == "edge" and subject.source in only:
+            out[key] = cause, replace(subject, source=f"{only[subject.source]}/{subject.source}")
+    return out
 
 
 def _most(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
@@ -266,8 +289,8 @@ def same_destination(a: Subject, b: Subject) -> bool:
 
 
 def label(s: Subject) -> str:
-    """The service's first label: `reviews` for reviews.prod.svc.cluster.local:9080 and for the workload reviews."""
-    name = s.destination or s.name
+    """The service's first label: `reviews` for reviews.prod.svc.cluster.local:9080, the workload and `DestinationRule reviews`."""
+    name = s.destination or (s.name.rpartition(" ")[2] if s.kind == "resource" else s.name)
     return name.rpartition("/")[2].partition(":")[0].partition(".")[0]
 
 

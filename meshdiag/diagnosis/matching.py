@@ -6,13 +6,14 @@ for what differs from capture to capture: generated names of pods, who of a serv
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from meshdiag.diagnosis.diagnosis import Diagnosis
 from meshdiag.diagnosis.finding import Finding
-from meshdiag.diagnosis.findings import Key, Tally
+from meshdiag.diagnosis.findings import MAX_SUBJECTS, MAX_TALLIES, Key, Tally
 from meshdiag.diagnosis.incident import Going, Spans, cells, log_span, quiet, spans
 from meshdiag.diagnosis.onset import onset_of
 from meshdiag.diagnosis.subjects import component_of, workload_of
@@ -211,6 +212,7 @@ class Logs:
             for place, (a, b) in spans(diagnosis.seen).items()
             if a <= high and b >= low
         }
+        self.subjects = Counter(cause for cause, _ in self.seen.tallies)
         self.formats = {name.partition(" ")[0] for name in self.seen.examined}
         self.pods: dict[str, list[tuple[str, str]]] = {}
         for place in self.seen.pods:
@@ -245,6 +247,10 @@ class Logs:
         """The pods of a workload (namespace, name) whose logs are in the capture."""
         namespace, name = workload
         return [place for ns, place in self.pods.get(name, ()) if not ns or not namespace or ns == namespace]
+
+    def is_full(self, cause: str) -> bool:
+        """Whether a cause has so many subjects that some may have been cut."""
+        return self.subjects[cause] >= MAX_SUBJECTS or self.subjects.total() >= MAX_TALLIES
 
     def workload(self, place: str) -> Workload | None:
         """Whose pod a place is; None for a file whose pod is not known."""

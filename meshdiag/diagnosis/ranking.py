@@ -218,7 +218,9 @@ def _named(failing: Iterable[Key], tallies: Mapping[Key, Tally], links: Links) -
     for keys in by_cause.values():
         for a in keys:
             for b in keys:
-                if a[1].kind == "resource" and b[1].kind == "workload" and _together(tallies[a], tallies[b]):
+                if a[1].kind != "resource" or not _together(tallies[a], tallies[b]):
+                    continue
+                if b[1].kind == "workload" or (b[1].kind in ("edge", "service") and correlate.same_destination(a[1], b[1])):
                     links.setdefault(a, {}).setdefault(b, Strength.MESH)
 
 
@@ -331,9 +333,11 @@ def _witnesses(tally: Tally, catalogue: Catalogue) -> frozenset[str]:
 
 def _same(a: Subject, b: Subject) -> bool:
     """Whether two subjects may be one: the same service or workload, or a thing of the control plane."""
-    if a == b or "workload" not in (a.kind, b.kind):
+    if a == b or not {a.kind, b.kind} & {"workload", "edge", "service"}:
         return True
-    return (a.kind == b.kind and correlate.same_destination(a, b)) or "resource" in (a.kind, b.kind)
+    if {a.kind, b.kind} == {"resource", "workload"}:
+        return True
+    return correlate.same_destination(a, b)
 
 
 def _who(key: Key) -> str:
@@ -341,9 +345,9 @@ def _who(key: Key) -> str:
 
 
 def _together(a: Tally, b: Tally) -> bool:
-    """Whether the times of two tallies touch."""
+    """Whether the times of two tallies touch; an analysis or an undated event holds for the time of the capture."""
     if a.first is None or a.last is None or b.first is None or b.last is None:
-        return False
+        return True
     slack = correlate.SLACK
     return (a.first - b.last).total_seconds() <= slack and (b.first - a.last).total_seconds() <= slack
 

@@ -249,3 +249,12 @@ def test_events_that_were_not_taken_again_prove_nothing() -> None:
     c = compare(sample("16"), sample("01"))
     probes = next(x for x in c.changes if x.cause == "health-probe-failed")
     assert probes.change is Change.UNPROVEN and probes.why == "no Kubernetes events in it"
+
+
+def test_what_may_have_been_cut_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshdiag.diagnosis.matching.MAX_SUBJECTS", 3)
+    a = client(tmp_path / "a", range(0, 60, 3))
+    others = [x for n in ("b", "c", "d") for x in requests(range(9), to=n, who=n)]
+    b = capture(tmp_path / "b", {SHOP: requests((), range(90)) + others})
+    (one,) = (x for x in compare(a, b).changes if x.before.rank)
+    assert one.change is Change.UNPROVEN and "not kept" in one.why

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from meshdiag.diagnosis.diagnosis import Diagnosis
 from meshdiag.diagnosis.finding import Finding
-from meshdiag.diagnosis.findings import MAX_SUBJECTS, MAX_TALLIES, Key, Tally
+from meshdiag.diagnosis.findings import MAX_SUBJECTS, Key, Tally
 from meshdiag.diagnosis.incident import Going, Spans, cells, log_span, quiet, spans
 from meshdiag.diagnosis.onset import onset_of
 from meshdiag.diagnosis.subjects import component_of, workload_of
@@ -250,7 +250,7 @@ class Logs:
 
     def is_full(self, cause: str) -> bool:
         """Whether a cause has so many subjects that some may have been cut."""
-        return self.subjects[cause] >= MAX_SUBJECTS or self.subjects.total() >= MAX_TALLIES
+        return self.subjects[cause] >= MAX_SUBJECTS
 
     def workload(self, place: str) -> Workload | None:
         """Whose pod a place is; None for a file whose pod is not known."""

@@ -60,11 +60,12 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
     joins = correlate.joined(seen.requests, groups.owner, catalogue)
     explains, explained_by = _links(cases, joins, catalogue)
     _confirm(cases, joins, explains, catalogue)
+    changes = _all_changes(seen.pods, catalogue)
     for key, case in cases.items():
         if case.kind is Kind.FAILURE:
             case.onset = onset_of(case.tally.minutes, seen.first)
             if key not in explained_by:
-                case.changes = _changes(case, seen.pods, catalogue)
+                case.changes = _changes(case, changes)
     traffic = _totals(seen, groups.owner)
     findings = {
         key: replace(
@@ -352,7 +353,18 @@ def _together(a: Tally, b: Tally) -> bool:
     return (a.first - b.last).total_seconds() <= slack and (b.first - a.last).total_seconds() <= slack
 
 
-def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> tuple[Change, ...]:
+def _all_changes(pods: Pods, catalogue: Catalogue) -> list[tuple[str, str, Pod, Signal]]:
+    """(text, place, pod, signal) of everything that changed in the capture."""
+    out = []
+    for place, pod in pods.items():
+        for (name, _, changed), signal in pod.signals.items():
+            pattern = catalogue.by_id.get(name)
+            if pattern is not None and pattern.change:
+                out.append((f"{pattern.change}: {changed}" if changed else pattern.change, place, pod, signal))
+    return out
+
+
+def _changes(case: _Case, changes: Iterable[tuple[str, str, Pod, Signal]]) -> tuple[Change, ...]:
     """What changed just before the failure began: pushes, rollouts, restarts; and what changed undated in its own pods."""
     onset, first = case.onset, case.tally.first
     began = None
@@ -361,16 +373,11 @@ def _changes(case: _Case, pods: Pods, catalogue: Catalogue) -> tuple[Change, ...
         # the minute is known; when it is the first one, so is the second
         began = first.timestamp() if first.timestamp() >= begin else begin + case.tally.minutes.width
     latest: dict[str, tuple[float, str]] = {}
-    for place, pod in pods.items():
-        for (name, _, changed), signal in pod.signals.items():
-            pattern = catalogue.by_id.get(name)
-            if pattern is None or not pattern.change:
-                continue
-            source = f"{signal.sample.path}@{signal.sample.offset}"
-            text = f"{pattern.change}: {changed}" if changed else pattern.change
-            at = -1.0 if signal.first[0] < 0 and place in case.tally.places else _just_before(began, pod, signal)
-            if at is not None and (text not in latest or latest[text] < (at, source)):
-                latest[text] = (at, source)
+    for text, place, pod, signal in changes:
+        source = f"{signal.sample.path}@{signal.sample.offset}"
+        at = -1.0 if signal.first[0] < 0 and place in case.tally.places else _just_before(began, pod, signal)
+        if at is not None and (text not in latest or latest[text] < (at, source)):
+            latest[text] = (at, source)
     newest = sorted(latest.items(), key=lambda kv: (-kv[1][0], kv[0]))[:CHANGES]
     return tuple(
         Change(text, None, None, source)

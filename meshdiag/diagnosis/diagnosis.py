@@ -12,6 +12,7 @@ from typing import Any
 from meshdiag.catalogue import Catalogue
 from meshdiag.diagnosis.finding import Finding, Unrecognised, iso
 from meshdiag.diagnosis.findings import Findings
+from meshdiag.diagnosis.incident import incident
 from meshdiag.diagnosis.ranking import ranked
 from meshdiag.diagnosis.timeline import Timeline, timelines
 from meshdiag.model import Kind, MeshdiagError, Problem, Severity
@@ -136,6 +137,7 @@ class Diagnosis:
         return {
             "schema": SCHEMA,
             "summary": self.summary(),
+            "incident": incident(self).to_dict(),
             "findings": [f.to_dict(clean) for f in self.findings],
             "unrecognised": [u.to_dict(clean) for u in self.unrecognised],
         }

@@ -283,14 +283,12 @@ def _failed(diagnosis: Diagnosis, f: Finding) -> int | None:
 
 
 def _totals(diagnosis: Diagnosis, failures: Iterable[Finding]) -> dict[Subject, int]:
-    """Requests of each subject that has failing ones: its lines, less those that are retries."""
-    lines: dict[Subject, int] = {}
-    retries: dict[Subject, int] = {}
+    """Requests of each subject that has failing ones."""
+    totals: dict[Subject, int] = {}
     for f in failures:
         if f.total and of_traffic(diagnosis, f):
-            lines[f.subject] = max(f.total, lines.get(f.subject, 0))
-            retries[f.subject] = retries.get(f.subject, 0) + max(0, f.count - (f.requests or f.count))
-    return {s: max(1, n - retries[s]) for s, n in lines.items()}
+            totals[f.subject] = max(f.total, totals.get(f.subject, 0))
+    return totals
 
 
 def _impact(look: _Look, root: Finding, symptoms: list[Finding]) -> Impact:

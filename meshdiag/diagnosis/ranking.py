@@ -66,12 +66,14 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
             case.onset = onset_of(case.tally.minutes, seen.first)
             if key not in explained_by:
                 case.changes = _changes(case, changes)
-    traffic = _totals(seen, groups.owner)
+    requests = {key: _requests(case.tally, joins.requests.get(key)) for key, case in cases.items()}
+    retries = {key: cases[key].tally.count - n if (n := requests[key]) else 0 for key in groups.owner.values()}
+    traffic = _totals(seen, groups.owner, retries)
     findings = {
         key: replace(
             _finding(key, case, _facts(key, cases, explains)),
-            requests=_requests(case.tally, joins.requests.get(key)),
-            total=traffic.get(key),
+            requests=requests[key],
+            total=max(n, requests[key] or 0) if (n := traffic.get(key)) else None,
             reach=groups.reach.get(key, ()),
         )
         for key, case in cases.items()
@@ -412,13 +414,17 @@ def _requests(tally: Tally, sample: tuple[int, int] | None) -> int | None:
     return max(1, round(tally.count * requests / lines))
 
 
-def _totals(seen: Findings, owner: Mapping[Key, Key]) -> dict[Key, int]:
-    """Requests of the edges and workloads that findings are about."""
-    out: dict[Key, int] = {}
+def _totals(seen: Findings, owner: Mapping[Key, Key], failed: Mapping[Key, int]) -> dict[Key, int]:
+    """Requests on the edges and at the workloads that findings are about: the lines there, less retries."""
+    lines: dict[Key, dict[Subject, int]] = {}
     for key, group in owner.items():
         if n := seen.traffic.get(key[1], 0):
-            out[group] = out.get(group, 0) + n
-    return out
+            lines.setdefault(group, {})[key[1]] = n
+    retries: dict[Subject, int] = {}
+    for group, n in failed.items():
+        for subject in lines.get(group, ()):
+            retries[subject] = retries.get(subject, 0) + n
+    return {group: max(1, sum(some.values()) - max(retries[s] for s in some)) for group, some in lines.items() if some}
 
 
 def _facts(key: Key, cases: Mapping[Key, _Case], explains: Mapping[Key, set[Key]]) -> dict[str, str]:

@@ -245,5 +245,12 @@ def _blocking(
 
 
 def _at(f: Finding, place: str, tallies: Mapping[tuple[str, Subject], Tally]) -> bool:
+    """Whether this pod had a part in a finding, which may be about a service that several pods call, or about istiod."""
     tally = tallies.get((f.cause, f.subject))
-    return tally is None or place in tally.places
+    if tally is not None:
+        return place in tally.places
+    return any(
+        place in t.places and (f.subject.kind != "service" or subject.destination == f.subject.name)
+        for (cause, subject), t in tallies.items()
+        if cause == f.cause
+    )

@@ -53,14 +53,15 @@ class Filters:
 
     def passes(self, record: Record, time: datetime | None) -> bool:
         """Whether the record counts; `time` stands in for a record without one."""
-        when = record.time or time
-        if self.since and when and when < self.since:
-            return False
-        if self.until and when and when > self.until:
+        if not self.in_time(record.time or time):
             return False
         if self.namespaces and namespace_of(record) not in self.namespaces:
             return False
         return not self.pods or record.origin.pod in self.pods
+
+    def in_time(self, when: datetime | None) -> bool:
+        """Whether a time is within the limits; an unknown one is."""
+        return when is None or not ((self.since and when < self.since) or (self.until and when > self.until))
 
     def unplaced(self, record: Record) -> bool:
         """Whether a record does not tell what a filter asks for."""
@@ -319,7 +320,7 @@ class _Part:
         start = self.block.rfind(b"\n", 0, max(0, self.end - 1)) + 1
         line = self.scanner.strip(_decode(self.block, start, self.end))
         record = self._placed(self.scanner.parse(line.text), line, start)
-        self.found.saw(record, record.time)
+        self._saw(record)
 
     def _count_requests(self) -> None:
         """Requests of each edge, by the clusters of the lines that begin in the first EXACT bytes of the file."""
@@ -340,6 +341,10 @@ class _Part:
         if len(traffic) > 2 * MAX_EDGES:
             self.found.traffic = bottom_k(traffic, MAX_EDGES)
 
+    def _saw(self, record: Record) -> None:
+        if self.scanner.filters.in_time(record.time):
+            self.found.saw(record, record.time)
+
     def _examine(self, start: int) -> int:
         stop = self._line_end(start)
         if stop > start:
@@ -350,7 +355,7 @@ class _Part:
             for part in (name, *line.wrappers):
                 examined[part] = examined.get(part, 0) + 1
             record = self._placed(record, line, start)
-            self.found.saw(record, record.time)
+            self._saw(record)
             if self.base + start >= EXACT and self._counts and record.fields.get("direction") in ("inbound", "outbound"):
                 # it was found by its length, so it stands for as many as would fill the distance
                 self.found.estimated = True
@@ -397,8 +402,11 @@ class _Part:
             return None  # the subject is made of more than decides about the line
         pattern, cause, captures = decision
         subject = subject_of(record, pattern, captures)
+        tally = self.found.tallies.get((cause, subject))
+        if tally is None:  # there are so many subjects of the cause that this one was cut
+            return None
         return Known(
-            self.found.tallies[cause, subject],
+            tally,
             pattern.id,
             facts_of(record, captures, subject),
             hop=self.found.requests.hop(cause, subject, place_of(record)) if cause in self.scanner.failing else None,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.model import State
 from meshdiag.redact import redact
+from meshdiag.views.incident import incident_markdown
 from meshdiag.views.remedy import markdown_lines
 from meshdiag.views.safe import one_line, safe
 from meshdiag.views.text import ago, amount, ranks, size, when
@@ -25,6 +26,7 @@ def render(diagnosis: Diagnosis, *, redacted: bool = True, limit: int = 0) -> st
     if not failures:
         lines += ["**No failure found.**" if seen.lines else "**Nothing was read.**", ""]
     else:
+        lines += [*incident_markdown(diagnosis), ""]
         lines += ["| # | what | subject | lines | confidence |", "| --- | --- | --- | --- | --- |"]
         lines += [
             f"| {f.rank} | {cell(f.title)} (`{f.cause}`) | {code(clean(str(f.subject)))} | {f.count:,} | {f.confidence} |"

@@ -10,6 +10,7 @@ from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.chains import symptoms
 from meshdiag.model import Kind, State
 from meshdiag.redact import redact
+from meshdiag.views.incident import incident_lines
 from meshdiag.views.prose import sentences, wrapped
 from meshdiag.views.remedy import remedy_lines
 from meshdiag.views.safe import columns, one_line, safe
@@ -70,6 +71,7 @@ class _Page:
         else:
             yield style("No failure found.", "bold", "green")
         below = symptoms(failures)
+        yield from incident_lines(d, self.width, style)
         said: dict[str, Finding] = {}
         shown = failures if self.verbose else tuple(f for f in failures if not f.explained_by)
         for f in shown[: None if self.verbose else limit]:

@@ -15,7 +15,7 @@ from meshdiag.diagnosis.finding import Finding
 from meshdiag.diagnosis.findings import Findings, Key, Place, Tally
 from meshdiag.diagnosis.onset import Onset, onset_of
 from meshdiag.diagnosis.sequences import Held, held
-from meshdiag.diagnosis.signals import Pod, Pods, Signal
+from meshdiag.diagnosis.signals import Pod, Pods, Signal, istio_version
 from meshdiag.diagnosis.subjects import component_of, subject_at, workload_of
 from meshdiag.model import Change, Confidence, Evidence, Kind, State, Subject
 
@@ -66,12 +66,13 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
             case.onset = onset_of(case.tally.minutes, seen.first)
             if key not in explained_by:
                 case.changes = _changes(case, changes)
+    istio = istio_version(seen.pods)
     requests = {key: _requests(case.tally, joins.requests.get(key)) for key, case in cases.items()}
     retries = {key: cases[key].tally.count - n if (n := requests[key]) else 0 for key in groups.owner.values()}
     traffic = _totals(seen, groups.owner, retries)
     findings = {
         key: replace(
-            _finding(key, case, _facts(key, cases, explains)),
+            _finding(key, case, _facts(key, cases, explains), istio),
             requests=requests[key],
             total=max(n, requests[key] or 0) if (n := traffic.get(key)) else None,
             reach=groups.reach.get(key, ()),
@@ -434,7 +435,7 @@ def _facts(key: Key, cases: Mapping[Key, _Case], explains: Mapping[Key, set[Key]
     return {name: value for proof in proofs for name, value in proof.facts}
 
 
-def _finding(key: Key, case: _Case, facts: Mapping[str, str]) -> Finding:
+def _finding(key: Key, case: _Case, facts: Mapping[str, str], istio: str) -> Finding:
     cause, tally = case.cause, case.tally
     return Finding(
         rank=0,
@@ -455,7 +456,7 @@ def _finding(key: Key, case: _Case, facts: Mapping[str, str]) -> Finding:
         evidence=tuple(case.evidence),
         alternatives=case.alternatives if case.confidence is _POSSIBLE else (),
         tell_apart=remedies.fill(cause.tell_apart, facts) if cause.tell_apart else "",
-        remedies=remedies.of(cause, facts),
+        remedies=remedies.of(cause, facts, istio),
         facts=facts,
         onset=case.onset,
         changes=case.changes,

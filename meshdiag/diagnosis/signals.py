@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from meshdiag.diagnosis.bounded import Buckets, bottom_k
+from meshdiag.lazyre import lazy
 from meshdiag.model import Origin, Sample
 
 MAX_PODS = 1_500
@@ -17,14 +18,19 @@ MAX_SECONDS = 256
 """Seconds of one signal in one pod that are told apart; beyond it they are counted in stretches of 2, 4, … seconds."""
 
 SAMPLE_CHARS = 400
-CHANGED_CHARS = 120
+DETAIL_CHARS = 120
+
+VERSIONS = ("istiod-version", "agent-process-start", "ztunnel-started")
+"""Ids of the patterns whose `version` is Istio's."""
+
+_VERSION = lazy(r"(\d{1,2})\.(\d{1,3})(?![\d])")
 
 Position = tuple[float, int]
 """When and where in its origin: (seconds since 1970, or -1 without a time; offset)."""
 
 
 Name = tuple[str, str, str]
-"""Pattern, cause, and what changed (for a pattern with `change`)."""
+"""Pattern, cause, and a detail: what changed (for a pattern with `change`), or the version of the program."""
 
 
 @dataclass(slots=True)
@@ -161,3 +167,14 @@ def merged(a: Pods, b: Pods) -> Pods:
     for place, pod in b.items():
         out[place] = out[place].merged(pod) if place in out else pod
     return bottom_k(out, MAX_PODS)
+
+
+def istio_version(pods: Pods) -> str:
+    """The oldest Istio that says its version, as `1.27`: of istiod when it is among them; "" when none does."""
+    told: dict[str, list[tuple[int, int]]] = {}
+    for pod in pods.values():
+        for pattern, _, detail in pod.signals:
+            if pattern in VERSIONS and (m := _VERSION.match(detail)):
+                told.setdefault(pattern, []).append((int(m[1]), int(m[2])))
+    versions = told.get("istiod-version") or [v for some in told.values() for v in some]
+    return "{}.{}".format(*min(versions)) if versions else ""

@@ -217,8 +217,9 @@ def alarming(record: Record) -> bool:
 
 
 def signal_name(pattern: Pattern, cause: str, captures: Mapping[str, str]) -> signals.Name:
-    """Under which name a match counts for sequences, timelines and "what changed"."""
-    return pattern.id, cause, captures.get("changed", "")[: signals.CHANGED_CHARS]
+    """Under which name a match counts for sequences, timelines, "what changed", and which version runs."""
+    detail = captures.get("changed") or captures.get("version") or ""
+    return pattern.id, cause, detail[: signals.DETAIL_CHARS]
 
 
 class _Broken(Exception):

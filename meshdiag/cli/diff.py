@@ -7,19 +7,9 @@ import shutil
 import sys
 from typing import Any
 
-from meshdiag.cli.common import (
-    EXIT_FAILURES,
-    EXIT_OK,
-    Formatter,
-    add_colour,
-    add_patterns,
-    complete_file,
-    known_causes,
-    parse_jobs,
-    parse_time,
-    style_of,
-)
-from meshdiag.model import MeshdiagError, Severity
+from meshdiag.cli.common import EXIT_FAILURES, EXIT_OK, Formatter, complete_file, parse_time, style_of
+from meshdiag.cli.reading import add_choosing, add_reading, chosen, must_have_read, read
+from meshdiag.model import MeshdiagError
 
 OUTPUTS = ("text", "json", "markdown")
 
@@ -61,61 +51,22 @@ def add(commands: Any) -> None:
         help="only records up to TIME count before, only those from it after",
     )
     c.add_argument("-o", "--output", choices=OUTPUTS, default="text", help="text (default), json or markdown")
-    c.add_argument(
-        "-n",
-        "--namespace",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only records of this namespace",
-    )
-    c.add_argument("--cause", action="append", default=[], metavar="ID", help="only findings of this cause")
-    c.add_argument(
-        "--min-severity", choices=[s.value for s in Severity], default="info", help="only findings this bad"
-    )
-    c.add_argument(
-        "--suppress",
-        action="append",
-        default=[],
-        metavar="CAUSE[=SUBJECT]",
-        help="leave findings out (SUBJECT: glob)",
-    )
-    add_patterns(c)
-    c.add_argument(
-        "-j",
-        "--jobs",
-        type=parse_jobs,
-        metavar="N",
-        help="processes (0: one for each CPU; default: as many as pay)",
-    )
-    c.add_argument("--no-redact", action="store_true", help="show tokens, cookies and keys")
-    c.add_argument(
-        "--limit", type=int, default=10, metavar="N", help="findings of each kind shown as text (0: all)"
-    )
-    add_colour(c)
+    add_choosing(c)
+    add_reading(c, times=False)
+    c.add_argument("--limit", type=int, default=10, metavar="N", help="findings of each kind shown as text (0: all)")
     c.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from meshdiag.api import diagnose
     from meshdiag.diagnosis.compare import compare
 
     both = captures(options)
     found = []
     for name, inputs in zip(("first", "second"), both, strict=True):
-        diagnosis = diagnose(
-            *inputs,
-            patterns=options.patterns,
-            since=options.changed_at if name == "second" else None,
-            until=options.changed_at if name == "first" else None,
-            namespaces=options.namespace,
-            jobs=options.jobs,
-            progress=True,
-        )
-        if diagnosis.seen.lines == 0 and diagnosis.problems:
-            raise MeshdiagError(f"nothing could be read of the {name} capture: {diagnosis.problems[0]}")
-        known_causes(diagnosis.catalogue, [*options.cause, *(s.partition("=")[0] for s in options.suppress)])
-        found.append(diagnosis.only(options.cause, Severity(options.min_severity), options.suppress))
+        first = name == "first"
+        diagnosis = read(options, inputs, None if first else options.changed_at, options.changed_at if first else None)
+        must_have_read(diagnosis, f" of the {name} capture")
+        found.append(chosen(options, diagnosis))
     comparison = compare(found[0], found[1], options.changed_at)
     redacted, limit = not options.no_redact, max(0, options.limit)
     match options.output:
@@ -131,9 +82,7 @@ def run(options: argparse.Namespace) -> int:
             from meshdiag.views.compare import render
 
             width = min(shutil.get_terminal_size((100, 24)).columns, 140)
-            sys.stdout.write(
-                render(comparison, width=width, style=style_of(options), redacted=redacted, limit=limit)
-            )
+            sys.stdout.write(render(comparison, width=width, style=style_of(options), redacted=redacted, limit=limit))
     return EXIT_FAILURES if comparison.is_worse else EXIT_OK
 
 

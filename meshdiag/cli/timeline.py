@@ -10,17 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from meshdiag.cli.common import (
-    EXIT_FAILURES,
-    EXIT_OK,
-    Formatter,
-    add_colour,
-    add_patterns,
-    complete_file,
-    parse_jobs,
-    parse_time,
-    style_of,
-)
+from meshdiag.cli.common import EXIT_FAILURES, EXIT_OK, Formatter, complete_file, style_of
+from meshdiag.cli.reading import add_reading, must_have_read, read
 from meshdiag.model import MeshdiagError
 
 if TYPE_CHECKING:
@@ -51,50 +42,16 @@ def add(commands: Any) -> None:
         )
     )
     c.add_argument("-o", "--output", choices=("text", "json"), default="text", help="text (default) or json")
-    c.add_argument(
-        "--since",
-        metavar="TIME",
-        type=parse_time,
-        help="only records from here: 2026-11-22T10:00:00Z, 30m, 2h, 1d",
-    )
-    c.add_argument("--until", metavar="TIME", type=parse_time, help="only records up to here")
-    c.add_argument(
-        "-n",
-        "--namespace",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only records of this namespace",
-    )
-    add_patterns(c)
-    c.add_argument(
-        "-j",
-        "--jobs",
-        type=parse_jobs,
-        metavar="N",
-        help="processes (0: one for each CPU; default: as many as pay)",
-    )
-    c.add_argument("--no-redact", action="store_true", help="show tokens, cookies and keys")
-    add_colour(c)
+    add_reading(c)
     c.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from meshdiag.api import diagnose
     from meshdiag.diagnosis.readiness import Ready, start_of, starts, to_dict
 
     pod, inputs = pod_and_inputs(options.inputs)
-    diagnosis = diagnose(
-        *inputs,
-        patterns=options.patterns,
-        since=options.since,
-        until=options.until,
-        namespaces=options.namespace,
-        jobs=options.jobs,
-        progress=True,
-    )
-    if diagnosis.seen.lines == 0 and diagnosis.problems:
-        raise MeshdiagError(f"nothing could be read: {diagnosis.problems[0]}")
+    diagnosis = read(options, inputs, options.since, options.until)
+    must_have_read(diagnosis)
     some: tuple[Start, ...]
     if pod:
         try:
@@ -115,9 +72,7 @@ def run(options: argparse.Namespace) -> int:
             "style": style_of(options),
             "redacted": not options.no_redact,
         }
-        sys.stdout.write(
-            render_one(diagnosis, some[0], **look) if pod else render_all(diagnosis, some, **look)
-        )
+        sys.stdout.write(render_one(diagnosis, some[0], **look) if pod else render_all(diagnosis, some, **look))
     return EXIT_FAILURES if any(s.state is Ready.NOT_READY for s in some) else EXIT_OK
 
 

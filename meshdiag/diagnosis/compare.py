@@ -199,9 +199,7 @@ def compare(before: Diagnosis, after: Diagnosis, changed_at: datetime | None = N
 
 def _capture(logs: Logs) -> Capture:
     s, d = logs.seen, logs.diagnosis
-    return Capture(
-        s.lines, logs.first, logs.last, len(d.failures), s.unrecognised, len(d.problems), s.estimated
-    )
+    return Capture(s.lines, logs.first, logs.last, len(d.failures), s.unrecognised, len(d.problems), s.estimated)
 
 
 # -- the verdict
@@ -328,9 +326,7 @@ def _unseen(
     if other.seen.lines == 0:
         return "nothing was read"
     if other.is_full(item.cause):
-        return (
-            f"it has {other.subjects[item.cause]:,} subjects of this cause, and more than these are not kept"
-        )
+        return f"it has {other.subjects[item.cause]:,} subjects of this cause, and more than these are not kept"
     if formats := mine.lists(item):
         lacking = [LISTS[f] for f in formats if f not in other.formats]
         return f"no {lacking[0]} in it" if len(lacking) == len(formats) else ""

@@ -110,9 +110,7 @@ def items(d: Diagnosis) -> dict[tuple[str, About], Item]:
     for cell in cells(d, shown):
         one = item(cell.finding, cell.key)
         subject = cell.key[1]
-        one.tallies[subject] = (
-            one.tallies[subject].merged(cell.tally) if subject in one.tallies else cell.tally
-        )
+        one.tallies[subject] = one.tallies[subject].merged(cell.tally) if subject in one.tallies else cell.tally
         told.add(cell.finding.rank)
     for f in shown:
         if f.rank not in told:  # only a sequence tells it
@@ -198,9 +196,7 @@ def alike(a: str, b: str) -> bool:
 class Logs:
     """What the logs of a capture could show: which pods, which requests, how long."""
 
-    def __init__(
-        self, diagnosis: Diagnosis, since: datetime | None = None, until: datetime | None = None
-    ) -> None:
+    def __init__(self, diagnosis: Diagnosis, since: datetime | None = None, until: datetime | None = None) -> None:
         """`since` and `until`: only this time counts; the diagnosis was made of no other records."""
         self.diagnosis = diagnosis
         self.seen = diagnosis.seen

@@ -224,7 +224,9 @@ def _named(failing: Iterable[Key], tallies: Mapping[Key, Tally], links: Links) -
             for b in keys:
                 if a[1].kind != "resource" or not _together(tallies[a], tallies[b]):
                     continue
-                if b[1].kind == "workload" or (b[1].kind in ("edge", "service") and correlate.same_destination(a[1], b[1])):
+                if b[1].kind == "workload" or (
+                    b[1].kind in ("edge", "service") and correlate.same_destination(a[1], b[1])
+                ):
                     links.setdefault(a, {}).setdefault(b, Strength.MESH)
 
 

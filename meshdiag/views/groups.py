@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from meshdiag.diagnosis import Diagnosis
-from meshdiag.diagnosis.incident import NO_EDGE, Group, Member, groups
+from meshdiag.diagnosis.groups import NO_EDGE, Group, Member, groups
 from meshdiag.redact import redact
 from meshdiag.views.amounts import plural
 from meshdiag.views.incident import incident_lines, incident_markdown

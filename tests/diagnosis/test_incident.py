@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meshdiag
-from meshdiag.diagnosis.incident import BY, NO_EDGE, Going, groups, incident
+from meshdiag.diagnosis.groups import BY, NO_EDGE, groups
+from meshdiag.diagnosis.incident import Going, incident
 from meshdiag.model import Severity
 from tests.conftest import HEALTHY, NO_HOST, SAMPLES, access_line
 from tests.diagnosis.captures import CART, SHOP, SHOP_2, capture, requests, stamp

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import meshdiag
 from meshdiag.diagnosis.compare import compare
-from meshdiag.diagnosis.incident import BY
+from meshdiag.diagnosis.groups import BY
 from meshdiag.diagnosis.readiness import start_of, starts
 from meshdiag.views import compare as compared
 from meshdiag.views import groups, timeline

@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meshdiag.api import classify, diagnose
     from meshdiag.catalogue import Catalogue, Cause, Pattern
-    from meshdiag.diagnosis import Diagnosis, Finding, Findings
+    from meshdiag.diagnosis import Diagnosis, Finding, Findings, Unrecognised
+    from meshdiag.diagnosis.compare import Comparison, compare
+    from meshdiag.diagnosis.incident import Incident, incident
+    from meshdiag.diagnosis.onset import Onset
+    from meshdiag.diagnosis.timeline import Milestone, Timeline
     from meshdiag.explanation import Explanation, explain
     from meshdiag.learning import Draft, learn
     from meshdiag.model import (
+        Change,
         Confidence,
         Evidence,
         Kind,
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
         Problem,
         Record,
         Remedy,
+        Risk,
         Sample,
         Severity,
         State,
@@ -41,22 +47,27 @@ __version__ = "0.1.0"
 _HOME = {
     **dict.fromkeys(("classify", "diagnose"), "meshdiag.api"),
     **dict.fromkeys(("Catalogue", "Cause", "Pattern"), "meshdiag.catalogue"),
-    **dict.fromkeys(("Diagnosis", "Finding", "Findings"), "meshdiag.diagnosis"),
+    **dict.fromkeys(("Diagnosis", "Finding", "Findings", "Unrecognised"), "meshdiag.diagnosis"),
+    **dict.fromkeys(("Comparison", "compare"), "meshdiag.diagnosis.compare"),
+    **dict.fromkeys(("Incident", "incident"), "meshdiag.diagnosis.incident"),
+    **dict.fromkeys(("Milestone", "Timeline"), "meshdiag.diagnosis.timeline"),
+    "Onset": "meshdiag.diagnosis.onset",
     **dict.fromkeys(("Explanation", "explain"), "meshdiag.explanation"),
     **dict.fromkeys(("Draft", "learn"), "meshdiag.learning"),
     **dict.fromkeys(
         (
-            "Confidence", "Evidence", "Kind", "Match", "MeshdiagError", "Origin", "Problem", "Record", "Remedy", "Sample",
-            "Severity", "State", "Step", "Subject",
+            "Change", "Confidence", "Evidence", "Kind", "Match", "MeshdiagError", "Origin", "Problem", "Record", "Remedy",
+            "Risk", "Sample", "Severity", "State", "Step", "Subject",
         ),
         "meshdiag.model",
     ),
 }  # fmt: skip
 
 __all__ = [
-    "Catalogue", "Cause", "Confidence", "Diagnosis", "Draft", "Evidence", "Explanation", "Finding", "Findings", "Kind", "Match",
-    "MeshdiagError", "Origin", "Pattern", "Problem", "Record", "Remedy", "Sample", "Severity", "State", "Step", "Subject",
-    "classify", "diagnose", "explain", "learn",
+    "Catalogue", "Cause", "Change", "Comparison", "Confidence", "Diagnosis", "Draft", "Evidence", "Explanation", "Finding",
+    "Findings", "Incident", "Kind", "Match", "MeshdiagError", "Milestone", "Onset", "Origin", "Pattern", "Problem", "Record",
+    "Remedy", "Risk", "Sample", "Severity", "State", "Step", "Subject", "Timeline", "Unrecognised", "classify", "compare",
+    "diagnose", "explain", "incident", "learn",
 ]  # fmt: skip
 
 

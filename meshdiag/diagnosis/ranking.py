@@ -74,7 +74,7 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
         key: replace(
             _finding(key, case, _facts(key, cases, explains), istio),
             requests=requests[key],
-            total=max(n, requests[key] or 0) if (n := traffic.get(key)) else None,
+            total=max(n, requests[key] or 0) if (n := traffic.get(key)) and _of_traffic(case.tally, catalogue) else None,
             reach=groups.reach.get(key, ()),
         )
         for key, case in cases.items()
@@ -154,7 +154,8 @@ def _cases(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, _Cas
             milestones = " or ".join(cause.recovered_by)
             case.evidence.append(Evidence(f"it was followed by {milestones} in the same container", supports=False))
         known = _patterns(tally, catalogue)
-        case.confidence = min((p.confidence for p in known), key=lambda c: c.rank, default=Confidence.LIKELY)
+        # told by sequences alone, it is as sure as they are
+        case.confidence = min((p.confidence for p in known), key=lambda c: c.rank, default=_POSSIBLE)
         others = dict.fromkeys(a for p in known if p.confidence is _POSSIBLE for a in p.alternatives)
         case.alternatives = tuple(a for a in others if a != cause.id) or cause.alternatives
     return out

@@ -45,7 +45,7 @@ def _held(sequence: Sequence, place: str, pod: Pod) -> Iterator[Held]:
     if a is None:
         return
     count = 0
-    last = a.last
+    first, last, sample = a.first, a.last, a.sample
     if sequence.then:
         b = _of(pod.signals, sequence.then)
         count = _followed(a, b, sequence.within) if b else 0
@@ -54,10 +54,13 @@ def _held(sequence: Sequence, place: str, pod: Pod) -> Iterator[Held]:
         b = _of(pod.signals, sequence.without)
         goes_on = pod.last is not None and a.last[0] >= 0 and pod.last - a.last[0] >= sequence.within
         count = int(goes_on and (b is None or b.last < a.last))
+        if b is not None:  # what began before the last B ended well
+            since = [at for at, _ in a.seconds.items() if at > b.last[0]]
+            first, sample = (float(since[0]), 0) if since else a.last, a.latest
     elif a.seconds.most_within(sequence.within) >= sequence.at_least:
         count = a.count
     if count:
-        yield Held(sequence, place, pod, count, a.first, last, a.sample)
+        yield Held(sequence, place, pod, count, first, last, sample)
 
 
 def _is(name: Name, members: frozenset[str]) -> bool:

@@ -35,12 +35,13 @@ Name = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Signal:
-    """The matches of one name in one pod."""
+    """The matches of one name in one pod; `sample` stands first in its file, `latest` was the last in time."""
 
     count: int
     first: Position
     last: Position
     sample: Sample
+    latest: Sample
     seconds: Buckets = field(default_factory=lambda: Buckets(1, MAX_SECONDS))
 
     def merged(self, other: Signal) -> Signal:
@@ -50,6 +51,7 @@ class Signal:
             min(self.first, other.first),
             max(self.last, other.last),
             min(self.sample, other.sample),
+            max((self.last, self.latest), (other.last, other.latest))[1],
             self.seconds.merged(other.seconds),
         )
 
@@ -104,8 +106,7 @@ def add(pods: Pods, place: str, origin: Origin, name: Name, seconds: float | Non
     position = (-1.0 if seconds is None else seconds, offset)
     pods, pod, signal = _signal(pods, place, origin, name, position, offset, text)
     signal.count += 1
-    if position > signal.last:
-        signal.last = position
+    _until(signal, position, origin.path, text)
     if seconds is not None:
         signal.seconds.add(seconds)
         pod.saw(seconds)
@@ -119,17 +120,28 @@ def add_all(
     name: Name,
     rows: Sequence[tuple[float, int, str]],
     first: tuple[int, str],
+    latest: str,
 ) -> Pods:
-    """As `add` for many records: (seconds since 1970, offset, anything); `first` are offset and text of the one that stands first."""
+    """As `add` for many records: (seconds since 1970, offset, anything).
+
+    `first` are offset and text of the one that stands first, `latest` is the text of the last in time.
+    """
     begin, end = min(rows)[:2], max(rows)[:2]
     pods, pod, signal = _signal(pods, place, origin, name, begin, *first)
     signal.count += len(rows)
-    signal.last = max(signal.last, end)
+    _until(signal, end, origin.path, latest)
     for second, n in Counter([row[0] // 1 for row in rows]).items():
         signal.seconds.add(second, n)
     pod.saw(begin[0])
     pod.saw(end[0])
     return pods
+
+
+def _until(signal: Signal, position: Position, path: str, text: str) -> None:
+    if position >= signal.last:
+        sample = Sample(path, position[1], text[:SAMPLE_CHARS])
+        if (position, sample) > (signal.last, signal.latest):
+            signal.last, signal.latest = position, sample
 
 
 def _signal(
@@ -139,7 +151,7 @@ def _signal(
     signal = pod.signals.get(name)
     if signal is None:
         sample = Sample(origin.path, offset, text[:SAMPLE_CHARS])
-        signal = pod.signals[name] = Signal(0, position, position, sample)
+        signal = pod.signals[name] = Signal(0, position, position, sample, sample)
         if len(pod.signals) > 2 * MAX_NAMES:
             pod.signals = bottom_k(pod.signals, MAX_NAMES)
     elif (origin.path, offset) < (signal.sample.path, signal.sample.offset):

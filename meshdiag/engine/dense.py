@@ -44,6 +44,7 @@ class Known:
     signal  under which name times are noted for sequences
     rows    lines that are not counted yet
     texts   offset and text of the first of them
+    latest  seconds, offset and text of the last in time, of a signal
     """
 
     tally: Tally | None
@@ -54,6 +55,7 @@ class Known:
     signal: Name | None = None
     rows: list[Row] = field(default_factory=list)
     texts: list[tuple[int, str]] = field(default_factory=list)
+    latest: Row = (-1.0, -1, "")
 
 
 class Dense:
@@ -141,6 +143,8 @@ class Dense:
         if len(rows) < SAMPLES:
             known.texts.append((offset, text))
         rows.append((seconds, offset, values[self._request]))
+        if known.signal is not None and (seconds, offset) >= known.latest[:2]:
+            known.latest = seconds, offset, text
         self._pending += 1
         if self._pending >= MAX_PENDING:
             self.flush()
@@ -170,7 +174,7 @@ class Dense:
             rows = known.rows
             first, last = min(rows), max(rows)
             if known.signal is not None:
-                found.pods = signals.add_all(found.pods, place, self._origin, known.signal, rows, known.texts[0])
+                found.pods = signals.add_all(found.pods, place, self._origin, known.signal, rows, known.texts[0], known.latest[2])
             if known.tally is None:
                 found.harmless += known.harmless * len(rows)
             else:
@@ -180,7 +184,7 @@ class Dense:
                 if known.hop is not None:
                     found.requests.add_all(known.hop, rows)
                 known.tally.count_all(known.pattern, rows, place, path, known.texts, known.facts)
-            known.rows, known.texts = [], []
+            known.rows, known.texts, known.latest = [], [], (-1.0, -1, "")
         self._touched, self._pending = [], 0
 
     def _tested(self, values: Sequence[str]) -> list[tuple[object, ...]]:

@@ -6,6 +6,7 @@ Times are seconds after 10:00. A pod is `namespace/name` or `namespace/name:cont
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import meshdiag
 from meshdiag import Diagnosis, Finding
 from meshdiag.catalogue import Catalogue
+from meshdiag.formats import detect
 from tests.diagnosis.captures import BEGIN, stamp
 
 Mesh = Mapping[str, Iterable[str]]
@@ -152,29 +154,42 @@ def push(t: float, what: str, n: int = 1) -> str:
     )  # fmt: skip
 
 
-def ztunnel(t: float, direction: str, src: str, dst: str, error: str = "", port: int = 5432) -> str:
-    """ztunnel's line of a connection; `src` is a pod, `dst` a service of namespace finance."""
-    end = f'error="{error}"' if error else 'bytes_sent=1549 bytes_recv=1588 duration="51ms"'
-    who = src.rpartition("/")[2]
+def ztunnel(t: float, direction: str, client: str, service: str, error: str = "") -> str:
+    """ztunnel's line of a connection of a client (workload) to a service, both of namespace finance."""
+    end = f'bytes_sent=94 bytes_recv=0 duration="3ms" error="{error}"' if error else 'bytes_sent=1549 bytes_recv=1588 duration="51ms"'
+    to = "dst.addr=10.244.1.45:5432" if error else "dst.addr=10.244.1.45:15008 dst.hbone_addr=10.244.1.45:5432"
     return log(
         t,
         "error" if error else "info",
-        f'access\tconnection complete\tsrc.addr=10.244.2.42:50425 src.workload="{who}" src.namespace="finance" '
-        f'src.identity="spiffe://cluster.local/ns/finance/sa/batch" src.cluster="Kubernetes" dst.addr=10.244.1.45:{port} '
-        f'dst.service="{dst}.finance.svc.cluster.local" dst.workload="{dst}-0" dst.namespace="finance" dst.cluster="Kubernetes" '
-        f'direction="{direction}" bytes_sent=0 bytes_recv=0 duration="0ms" {end}'
-        if error
-        else f'access\tconnection complete\tsrc.addr=10.244.2.42:50425 src.workload="{who}" src.namespace="finance" '
-        f'src.identity="spiffe://cluster.local/ns/finance/sa/batch" src.cluster="Kubernetes" dst.addr=10.244.1.45:15008 '
-        f'dst.hbone_addr=10.244.1.45:{port} dst.service="{dst}.finance.svc.cluster.local" dst.workload="{dst}-0" '
-        f'dst.namespace="finance" dst.cluster="Kubernetes" direction="{direction}" {end}',
+        f'access\tconnection complete\tsrc.addr=10.244.2.42:50425 src.workload="{client}-7c49d8fb65-gq4wn" src.namespace="finance" '
+        f'src.identity="spiffe://cluster.local/ns/finance/sa/{client}" src.cluster="Kubernetes" {to} '
+        f'dst.service="{service}.finance.svc.cluster.local" dst.workload="{service}-0" dst.namespace="finance" '
+        f'dst.cluster="Kubernetes" direction="{direction}" {end}',
+    )
+
+
+def scaled(t: float, workload: str, replicas: str = "from 1 to 0", namespace: str = "shop") -> str:
+    """The event of a rollout, as `kubectl get events -o json` has it, on one line."""
+    time = (BEGIN + timedelta(seconds=t)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps(
+        {
+            "kind": "Event",
+            "apiVersion": "v1",
+            "metadata": {"name": f"{workload}.18a1", "namespace": namespace},
+            "involvedObject": {"kind": "Deployment", "name": workload, "namespace": namespace},
+            "type": "Normal",
+            "reason": "ScalingReplicaSet",
+            "message": f"Scaled down replica set {workload}-7d6c5f9b84 {replicas}",
+            "source": {"component": "deployment-controller"},
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+        }
     )
 
 
 def as_json(line: str) -> str:
     """An access line as Istio's JSON encoding writes it."""
-    from meshdiag.formats import detect
-
     record = detect(line)
     assert record is not None and record.format == "access-log", line
     names = (
@@ -188,6 +203,22 @@ def as_json(line: str) -> str:
         out[n] = int(out[n]) if out[n] is not None else None
     out["response_flags"] = out["response_flags"] or "-"
     return json.dumps(out)
+
+
+def docker(line: str) -> str:
+    """A line as docker's json-file driver keeps it."""
+    return json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "2026-11-22T10:00:00.000000000Z"})
+
+
+def vip(line: str) -> str:
+    """The access line of a waypoint: it names its clusters otherwise than a sidecar (Istio 1.18 and later)."""
+    return re.sub(r" outbound\|(\d+)\|\|(\S+) ", r" inbound-vip|\1|http|\2 ", line)
+
+
+def time_of(line: str) -> str:
+    """The time of a line, to sort by."""
+    found = re.search(r"2026-11-22T[\d:.]+", line)
+    return found[0] if found else ""
 
 
 # -- diagnosing them

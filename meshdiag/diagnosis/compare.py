@@ -34,7 +34,7 @@ EXPECTED = 3.0
 """Failures to be expected in the second capture from which their absence is no chance (at 3 it is one in twenty)."""
 
 
-class Change(StrEnum):
+class Verdict(StrEnum):
     """What became of a finding. `unproven`: it is not in the second capture, and that capture would not have shown it."""
 
     NEW = "new"
@@ -87,7 +87,7 @@ class Compared:
     why     what decided, where it is not the rate
     """
 
-    change: Change
+    change: Verdict
     cause: str
     title: str
     severity: Severity
@@ -151,14 +151,14 @@ class Comparison:
     changes: tuple[Compared, ...]
     overlap: float
 
-    def of(self, change: Change) -> tuple[Compared, ...]:
+    def of(self, change: Verdict) -> tuple[Compared, ...]:
         """Those of one kind."""
         return tuple(c for c in self.changes if c.change is change)
 
     @property
     def is_worse(self) -> bool:
         """Whether anything is new or worse."""
-        return any(c.change in (Change.NEW, Change.WORSE) for c in self.changes)
+        return any(c.change in (Verdict.NEW, Verdict.WORSE) for c in self.changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the shape of meshdiag/diff/v1."""
@@ -179,7 +179,7 @@ def compare(before: Diagnosis, after: Diagnosis, changed_at: datetime | None = N
     """
     logs = (Logs(before, until=changed_at), Logs(after, since=changed_at))
     known = [c for x, y in pairs(before, after) if (c := _judge(x, y, logs)) is not None]
-    order = list(Change)
+    order = list(Verdict)
     known.sort(
         key=lambda c: (
             order.index(c.change),
@@ -246,13 +246,13 @@ def _judge(x: Item | None, y: Item | None, logs: tuple[Logs, Logs]) -> Compared 
         if y is None:
             if not why and few < EXPECTED:
                 why = f"too little to tell: at the rate before, {_few(few)}"
-            change = Change.UNPROVEN if why else Change.GONE
+            change = Verdict.UNPROVEN if why else Verdict.GONE
         else:
             if why:
                 why = f"the first capture may not have shown it: {why}"
             elif few < EXPECTED:
                 why = "rare: it may have been missed by chance before"
-            change = Change.NEW
+            change = Verdict.NEW
         subject = one.subject
     else:
         subject, why = common(x, y), ""
@@ -276,13 +276,13 @@ def _side(item: Item | None, going: Going, total: int, minutes: float | None) ->
     return Side(item.finding.rank, count, known, minutes, going, item.last, item.is_symptom)
 
 
-def _change(before: Side, after: Side, exposed: tuple[float, float] | None, by: str, ended: bool) -> Change:
+def _change(before: Side, after: Side, exposed: tuple[float, float] | None, by: str, ended: bool) -> Verdict:
     """Of what is in both captures: whether it ended in one of them decides, then its rate."""
     if ended:
-        return Change.WORSE if _RANK[after.state] > _RANK[before.state] else Change.BETTER
+        return Verdict.WORSE if _RANK[after.state] > _RANK[before.state] else Verdict.BETTER
     if exposed is None or not _differs(before.count, exposed[0], after.count, exposed[1], by == "requests"):
-        return Change.UNCHANGED
-    return Change.WORSE if after.count / exposed[1] > before.count / exposed[0] else Change.BETTER
+        return Verdict.UNCHANGED
+    return Verdict.WORSE if after.count / exposed[1] > before.count / exposed[0] else Verdict.BETTER
 
 
 def _exposure(before: Side, after: Side) -> tuple[tuple[float, float] | None, str]:

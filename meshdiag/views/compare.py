@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from meshdiag.diagnosis.compare import Capture, Change, Compared, Comparison, Side
+from meshdiag.diagnosis.compare import Capture, Verdict, Compared, Comparison, Side
 from meshdiag.diagnosis.incident import Going
 from meshdiag.redact import redact
 from meshdiag.views.amounts import duration, number, percent, plural, rate
@@ -16,28 +16,28 @@ from meshdiag.views.text import when
 
 INDENT = "   "
 TITLES = {
-    Change.NEW: "New",
-    Change.WORSE: "Worse",
-    Change.UNPROVEN: "Not in the second capture, which proves nothing",
-    Change.UNCHANGED: "Unchanged",
-    Change.BETTER: "Better",
-    Change.GONE: "Gone",
+    Verdict.NEW: "New",
+    Verdict.WORSE: "Worse",
+    Verdict.UNPROVEN: "Not in the second capture, which proves nothing",
+    Verdict.UNCHANGED: "Unchanged",
+    Verdict.BETTER: "Better",
+    Verdict.GONE: "Gone",
 }
 _WORDS = {
-    Change.NEW: "new",
-    Change.WORSE: "worse",
-    Change.UNPROVEN: "not proven",
-    Change.UNCHANGED: "unchanged",
-    Change.BETTER: "better",
-    Change.GONE: "gone",
+    Verdict.NEW: "new",
+    Verdict.WORSE: "worse",
+    Verdict.UNPROVEN: "not proven",
+    Verdict.UNCHANGED: "unchanged",
+    Verdict.BETTER: "better",
+    Verdict.GONE: "gone",
 }
 _COLOURS = {
-    Change.NEW: "red",
-    Change.WORSE: "red",
-    Change.UNPROVEN: "yellow",
-    Change.UNCHANGED: "yellow",
-    Change.BETTER: "green",
-    Change.GONE: "green",
+    Verdict.NEW: "red",
+    Verdict.WORSE: "red",
+    Verdict.UNPROVEN: "yellow",
+    Verdict.UNCHANGED: "yellow",
+    Verdict.BETTER: "green",
+    Verdict.GONE: "green",
 }
 OVERLAP = 60.0
 """Seconds that may be in both captures before it is said."""
@@ -58,7 +58,7 @@ def _text(c: Comparison, width: int, style: Style, clean: Callable[[str], str], 
     for note in notes(c):
         for text in wrapped(f"· {note}", width):
             yield style(text, "yellow")
-    for change in Change:
+    for change in Verdict:
         some = c.of(change)
         if not some:
             continue
@@ -91,7 +91,7 @@ def _finding(
 
 def summary(c: Comparison) -> str:
     """One line: what is new or worse first, or that nothing is."""
-    counts = {change: len(c.of(change)) for change in Change}
+    counts = {change: len(c.of(change)) for change in Verdict}
     said = [f"{n:,} {_WORDS[change]}" for change, n in counts.items() if n]
     if not said:
         if not c.before.lines or not c.after.lines:
@@ -123,7 +123,7 @@ def numbers(c: Comparison, one: Compared) -> str:
     """`20 of 58 requests (34 %) → none of 34`, `24 lines, 4.3 a minute → 2 lines, 0.1 a minute (a 40th)`."""
     a, b = one.before, one.after
     text = f"{_side(a, one.by, c.before.estimated, 'requests')} → {_side(b, one.by, c.after.estimated)}"
-    if one.factor is None or not a.rank or not b.rank or one.change is Change.UNCHANGED:
+    if one.factor is None or not a.rank or not b.rank or one.change is Verdict.UNCHANGED:
         return text
     return text + _times(one.factor)
 
@@ -155,7 +155,7 @@ def _capture(c: Capture) -> str:
 def _colour(c: Comparison) -> str:
     if c.is_worse:
         return "red"
-    return "yellow" if c.of(Change.UNPROVEN) or c.of(Change.UNCHANGED) or not c.after.lines else "green"
+    return "yellow" if c.of(Verdict.UNPROVEN) or c.of(Verdict.UNCHANGED) or not c.after.lines else "green"
 
 
 def markdown(c: Comparison, *, redacted: bool = True, limit: int = 0) -> str:
@@ -164,7 +164,7 @@ def markdown(c: Comparison, *, redacted: bool = True, limit: int = 0) -> str:
     lines = ["# Mesh diagnosis, before and after", "", f"**{cell(summary(c))}**", ""]
     lines += [f"- before: {_capture(c.before)}", f"- after: {_capture(c.after)}"]
     lines += [f"- {cell(note)}" for note in notes(c)] + [""]
-    for change in Change:
+    for change in Verdict:
         some = c.of(change)
         if not some:
             continue

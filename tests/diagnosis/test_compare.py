@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import meshdiag
 from meshdiag import Diagnosis, Subject
-from meshdiag.diagnosis.compare import Change, Compared, Comparison, compare
+from meshdiag.diagnosis.compare import Verdict, Compared, Comparison, compare
 from meshdiag.diagnosis.findings import Findings
 from meshdiag.diagnosis.matching import alike, plain
 from tests.conftest import HEALTHY, NO_HOST, REFUSED, SAMPLES, access_line
@@ -54,7 +54,7 @@ def test_a_break_is_new() -> None:
 @pytest.mark.parametrize("name", sorted(p.name[:2] for p in SAMPLES.iterdir() if p.name[:2].isdigit()))
 def test_a_capture_is_as_bad_as_itself(name: str) -> None:
     c = compare(sample(name), sample(name))
-    assert {x.change for x in c.changes} <= {Change.UNCHANGED}
+    assert {x.change for x in c.changes} <= {Verdict.UNCHANGED}
     assert not c.is_worse
 
 
@@ -62,14 +62,14 @@ def test_another_pod_of_the_workload_is_the_same_workload(tmp_path: Path) -> Non
     a = capture(tmp_path / "a", {CART: [DENIED] * 9})
     b = capture(tmp_path / "b", {CART_2: [DENIED] * 9})
     one = only(compare(a, b))
-    assert one.change is Change.UNCHANGED and one.subject.name == "cart"
+    assert one.change is Verdict.UNCHANGED and one.subject.name == "cart"
 
 
 def test_a_capture_without_the_pods_proves_nothing(tmp_path: Path) -> None:
     a = client(tmp_path / "a", range(0, 60, 3))
     b = capture(tmp_path / "b", {CART: requests((), range(0, 600, 5), to="pay")})
     one = only(compare(a, b))
-    assert one.change is Change.UNPROVEN
+    assert one.change is Verdict.UNPROVEN
     assert one.why == "no line of shop/shopfront in it"
 
 
@@ -77,34 +77,34 @@ def test_nor_does_one_without_requests_on_the_edge(tmp_path: Path) -> None:
     a = client(tmp_path / "a", range(0, 60, 3))
     b = capture(tmp_path / "b", {SHOP_2: requests((), range(0, 600, 5), to="pay")})
     one = only(compare(a, b))
-    assert one.change is Change.UNPROVEN and "no request" in one.why
+    assert one.change is Verdict.UNPROVEN and "no request" in one.why
 
 
 def test_nor_does_one_with_too_few(tmp_path: Path) -> None:
     a = client(tmp_path / "a", range(0, 60, 30), range(0, 60, 2))  # 2 of 32
     few, many = (client(tmp_path / str(n), range(0), range(n)) for n in (20, 80))
-    assert only(compare(a, few)).change is Change.UNPROVEN
+    assert only(compare(a, few)).change is Verdict.UNPROVEN
     assert "too little to tell" in only(compare(a, few)).why
-    assert only(compare(a, many)).change is Change.GONE
+    assert only(compare(a, many)).change is Verdict.GONE
 
 
 def test_an_analysis_that_was_not_run_again_proves_nothing() -> None:
     c = compare(sample("03"), sample("01"))
     told = {str(x.subject): x for x in c.changes if x.subject.kind == "resource"}
-    assert told and all(x.change is Change.UNPROVEN and "istioctl analyze" in x.why for x in told.values())
+    assert told and all(x.change is Verdict.UNPROVEN and "istioctl analyze" in x.why for x in told.values())
 
 
 def test_new_though_the_first_capture_could_not_show_it(tmp_path: Path) -> None:
     c = compare(capture(tmp_path / "a", {CART: [HEALTHY]}), client(tmp_path / "b", range(0, 60, 3)))
     one = only(c)
-    assert one.change is Change.NEW and "may not have shown it" in one.why and c.is_worse
+    assert one.change is Verdict.NEW and "may not have shown it" in one.why and c.is_worse
 
 
 def test_rates_count_not_lengths(tmp_path: Path) -> None:
     short = client(tmp_path / "a", range(0, 300, 10), range(1, 300, 10))
     long = client(tmp_path / "b", range(0, 3000, 10), range(1, 3000, 10))
     one = only(compare(short, long))
-    assert one.change is Change.UNCHANGED and one.by == "requests"
+    assert one.change is Verdict.UNCHANGED and one.by == "requests"
     assert one.factor == pytest.approx(1, abs=0.05)
 
 
@@ -112,28 +112,28 @@ def test_worse_and_better_by_share(tmp_path: Path) -> None:
     few = client(tmp_path / "a", range(0, 600, 60), range(1, 600, 3))  # 10 of 210
     many = client(tmp_path / "b", range(0, 600, 10), range(1, 600, 3))  # 60 of 260
     worse, better = only(compare(few, many)), only(compare(many, few))
-    assert worse.change is Change.WORSE and worse.factor == pytest.approx(4.85, abs=0.1)
-    assert better.change is Change.BETTER and better.factor == pytest.approx(1 / 4.85, abs=0.01)
+    assert worse.change is Verdict.WORSE and worse.factor == pytest.approx(4.85, abs=0.1)
+    assert better.change is Verdict.BETTER and better.factor == pytest.approx(1 / 4.85, abs=0.01)
 
 
 def test_most_to_all_is_worse(tmp_path: Path) -> None:
     most = client(tmp_path / "a", range(0, 600, 10), range(1, 600, 15))  # 60 of 100
     every = client(tmp_path / "b", range(0, 600, 10))
-    assert only(compare(most, every)).change is Change.WORSE
+    assert only(compare(most, every)).change is Verdict.WORSE
 
 
 def test_noise_does_not_count(tmp_path: Path) -> None:
     one = client(tmp_path / "a", range(0, 60, 60), range(1, 600, 3))
     three = client(tmp_path / "b", range(0, 600, 200), range(1, 600, 3))
-    assert only(compare(one, three)).change is Change.UNCHANGED
+    assert only(compare(one, three)).change is Verdict.UNCHANGED
 
 
 def test_what_ended_is_better(tmp_path: Path) -> None:
     going = client(tmp_path / "a", range(0, 600, 10), range(1, 600, 10))
     ended = client(tmp_path / "b", range(0, 600, 10), range(1, 1200, 10))
     better, worse = only(compare(going, ended)), only(compare(ended, going))
-    assert better.change is Change.BETTER and better.why == "going on before, over after"
-    assert worse.change is Change.WORSE
+    assert better.change is Verdict.BETTER and better.why == "going on before, over after"
+    assert worse.change is Verdict.WORSE
 
 
 def test_one_client_or_several_is_one_service(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_one_client_or_several_is_one_service(tmp_path: Path) -> None:
     both = capture(tmp_path / "b", {SHOP: requests(failing), CART: requests(failing)})
     found = only(compare(one, both))
     assert found.subject == Subject("service", name="cart.shop.svc.cluster.local:8080")
-    assert found.change is Change.WORSE  # 30 of 60, then 60 of 60
-    assert only(compare(both, one)).change is Change.BETTER
+    assert found.change is Verdict.WORSE  # 30 of 60, then 60 of 60
+    assert only(compare(both, one)).change is Verdict.BETTER
 
 
 def test_another_client_is_another_finding(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_what_a_finding_folds_is_told_apart(tmp_path: Path) -> None:
         {SHOP: [x for n in names[:-3] for x in lines[n]] + requests((), range(40), to=names[-1])},
     )
     found = compare(a, b)
-    assert len(found.of(Change.UNCHANGED)) == 227
-    assert [x.subject.destination.partition(".")[0] for x in found.of(Change.GONE)] == [names[-1]]
-    assert len(found.of(Change.UNPROVEN)) == 2  # nobody asked for those again
+    assert len(found.of(Verdict.UNCHANGED)) == 227
+    assert [x.subject.destination.partition(".")[0] for x in found.of(Verdict.GONE)] == [names[-1]]
+    assert len(found.of(Verdict.UNPROVEN)) == 2  # nobody asked for those again
 
 
 def test_an_unknown_namespace_may_be_any(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_an_unknown_namespace_may_be_any(tmp_path: Path) -> None:
     b = meshdiag.diagnose([f"[pod/{CART_2}/istio-proxy] {DENIED}"] * 9)
     assert {f.subject.namespace for f in b.failures} == {""}
     one = only(compare(a, b))
-    assert one.change is Change.UNCHANGED and one.subject.namespace == "shop"
+    assert one.change is Verdict.UNCHANGED and one.subject.namespace == "shop"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_generated_names_are_no_part_of_a_subject() -> None:
 def test_an_empty_second_capture_proves_nothing(tmp_path: Path) -> None:
     empty = Diagnosis(Findings(), sample("01").catalogue)
     c = compare(client(tmp_path, range(0, 60, 3)), empty)
-    assert only(c).change is Change.UNPROVEN and only(c).why == "nothing was read"
+    assert only(c).change is Verdict.UNPROVEN and only(c).why == "nothing was read"
 
 
 def test_only_what_is_shown_counts() -> None:
@@ -218,15 +218,15 @@ def made(parts: list[tuple[str, int]]) -> Diagnosis:
 @given(captures)
 def test_nothing_changes_against_itself(parts: list[tuple[str, int]]) -> None:
     d = made(parts)
-    assert {x.change for x in compare(d, d).changes} <= {Change.UNCHANGED}
+    assert {x.change for x in compare(d, d).changes} <= {Verdict.UNCHANGED}
 
 
 @settings(max_examples=30, deadline=None)
 @given(captures, captures)
 def test_the_other_way_round_is_the_opposite(a: list[tuple[str, int]], b: list[tuple[str, int]]) -> None:
     there, back = compare(made(a), made(b)), compare(made(b), made(a))
-    turned = {Change.NEW: (Change.GONE, Change.UNPROVEN), Change.WORSE: (Change.BETTER,), Change.BETTER: (Change.WORSE,),
-              Change.GONE: (Change.NEW,), Change.UNPROVEN: (Change.NEW,), Change.UNCHANGED: (Change.UNCHANGED,)}  # fmt: skip
+    turned = {Verdict.NEW: (Verdict.GONE, Verdict.UNPROVEN), Verdict.WORSE: (Verdict.BETTER,), Verdict.BETTER: (Verdict.WORSE,),
+              Verdict.GONE: (Verdict.NEW,), Verdict.UNPROVEN: (Verdict.NEW,), Verdict.UNCHANGED: (Verdict.UNCHANGED,)}  # fmt: skip
     other = {(x.cause, x.subject): x.change for x in back.changes}
     assert len(other) == len(there.changes)
     for x in there.changes:
@@ -248,7 +248,7 @@ def test_the_order_of_files_does_not_matter(order: list[int]) -> None:
 def test_events_that_were_not_taken_again_prove_nothing() -> None:
     c = compare(sample("16"), sample("01"))
     probes = next(x for x in c.changes if x.cause == "health-probe-failed")
-    assert probes.change is Change.UNPROVEN and probes.why == "no Kubernetes events in it"
+    assert probes.change is Verdict.UNPROVEN and probes.why == "no Kubernetes events in it"
 
 
 def test_what_may_have_been_cut_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,4 +257,4 @@ def test_what_may_have_been_cut_is_not_gone(tmp_path: Path, monkeypatch: pytest.
     others = [x for n in ("b", "c", "d") for x in requests(range(9), to=n, who=n)]
     b = capture(tmp_path / "b", {SHOP: requests((), range(90)) + others})
     (one,) = (x for x in compare(a, b).changes if x.before.rank)
-    assert one.change is Change.UNPROVEN and "not kept" in one.why
+    assert one.change is Verdict.UNPROVEN and "not kept" in one.why

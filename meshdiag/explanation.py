@@ -127,7 +127,9 @@ def _pattern(word: str, book: Catalogue) -> Explanation | None:
         s = next((s for s in book.sequences if s.id == word), None)
         if s is None:
             return None
-        return Explanation(word, "sequence", f"sequence {s.id}", f"{s.says}\n{s.file}:{s.line}", (book.causes[s.cause],))
+        return Explanation(
+            word, "sequence", f"sequence {s.id}", f"{s.says}\n{s.file}:{s.line}", (book.causes[s.cause],)
+        )
     named = dict.fromkeys(c for c in (p.cause, *(c for _, c in p.cause_by)) if c != NONE)
     causes = tuple(book.causes[c] for c in named)
     return Explanation(word, "pattern", f"pattern {p.id}", f"{p.file}:{p.line}", causes, p.id)

@@ -42,7 +42,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 class Explains:
     """One symptom of a cause and where and when that holds.
 
-    scope   `same-pod`, `same-destination` or `same-mesh`
+    scope   `same-pod`, `same-edge` (client and server), `same-destination` or `same-mesh`
     order   `before`: the cause must have begun before the symptom did; `any`: they need only go together
     within  seconds that may lie between them; 0 leaves it to the state: what lasts explains until it is over
     """

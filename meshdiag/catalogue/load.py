@@ -217,8 +217,10 @@ def _sequence_faults(raw: Raw, patterns: Mapping[str, Raw], causes: Mapping[str,
 
     if raw["cause"] not in causes:
         yield fault(f"no cause is named {raw['cause']!r}")
-    if ("then" in raw) + ("without" in raw) + ("at_least" in raw) != 1:
-        yield fault("give one of `then`, `without` and `at_least`")
+    if ("then" in raw) + ("without" in raw) > 1 or not {"then", "without", "at_least"} & raw.keys():
+        yield fault("give `then`, `without` or `at_least` (or `at_least` beside `without`)")
+    if "then" in raw and "at_least" in raw:
+        yield fault("`at_least` does not go with `then`")
     for key in ("first", "then", "without"):
         members: set[str] = set()
         for kind, names in raw.get(key, {}).items():

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import lru_cache
 
 from meshdiag.catalogue import Catalogue, Cause
 from meshdiag.catalogue.entries import Explains
-from meshdiag.diagnosis.findings import Key, Place, Tally
+from meshdiag.diagnosis.findings import OTHERS, Key, Place, Tally
 from meshdiag.diagnosis.onset import onset_of
 from meshdiag.diagnosis.requests import HopKey, Requests, Seen
 from meshdiag.model import Kind, State, Subject
@@ -57,6 +58,7 @@ class Strength(IntEnum):
 
 _STRENGTH = {
     "same-pod": Strength.POD,
+    "same-edge": Strength.DESTINATION,
     "same-destination": Strength.DESTINATION,
     "same-mesh": Strength.MESH,
 }
@@ -111,8 +113,17 @@ def grouped(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> Grouped:
         by_cause.setdefault(key[0], []).append(key)
     for name, keys in by_cause.items():
         if len(keys) > MAX_SUBJECTS:
-            rest = sorted(keys, key=lambda k: (-out[k].count, k))[MAX_SUBJECTS - 1 :]
-            _merge(out, owner, rest, (name, Subject("mesh", name=f"{len(rest):,} others")))
+            named = [k for k in keys if k[1] != OTHERS]
+            rest = sorted(named, key=lambda k: (-out[k].count, k))[MAX_SUBJECTS - 1 :]
+            if (name, OTHERS) in out:
+                _merge(
+                    out,
+                    owner,
+                    [*rest, (name, OTHERS)],
+                    (name, replace(OTHERS, name=f"over {len(rest):,} {OTHERS.name}")),
+                )
+            else:
+                _merge(out, owner, rest, (name, replace(OTHERS, name=f"{len(rest):,} {OTHERS.name}")))
     return Grouped(out, owner, {k: v for k, v in reach.items() if k in out})
 
 
@@ -222,6 +233,8 @@ def in_scope(scope: str, a: Key, b: Key, tallies: Mapping[Key, Tally]) -> bool:
         if a[1].kind in _CALLS and b[1].kind in _CALLS and not same_destination(a[1], b[1]):
             return False  # one call of a pod that fails does not make another one fail
         return not tallies[a].places.keys().isdisjoint(tallies[b].places)
+    if scope == "same-edge" and a[1].source and b[1].source and a[1].source != b[1].source:
+        return False
     if a[1].kind in _PLACED and b[1].kind in _PLACED and label(a[1]) and label(b[1]):
         return same_destination(a[1], b[1])
     # one of them names no service: what one pod saw together may belong together
@@ -234,7 +247,7 @@ def in_time(
     """Whether the times of `a` allow it to explain `b`; unknown times do.
 
     What lasts may have been logged once, long before its symptom; it must only not begin after the symptom was over. What is
-    over explains only what began before or soon after its end.
+    over, and what requests showed, explains only what began before or soon after its end.
     """
     late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SKEW
     for x, y in _spans(e.scope, tallies[a], tallies[b]):
@@ -243,12 +256,19 @@ def in_time(
         slack = e.within or SLACK
         if x[0] > y[1] + late:
             continue
-        if (states[a] is not State.ONGOING or e.within) and y[0] > x[1] + slack:
+        lasts = states[a] is State.ONGOING and not e.within and not of_requests(tallies[a], catalogue)
+        if not lasts and y[0] > x[1] + slack:
             continue
         if e.order == "before" and not _before(e, tallies[a], tallies[b], x, y):
             continue
         return True
     return False
+
+
+def of_requests(tally: Tally, catalogue: Catalogue) -> bool:
+    """Whether requests or connections showed it: each is over when it is logged."""
+    known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
+    return any({"access-log", "ztunnel-access"} & set(p.formats) for p in known)
 
 
 def _events(tally: Tally, catalogue: Catalogue) -> bool:
@@ -283,15 +303,64 @@ def _before(e: Explains, a: Tally, b: Tally, x: Span, y: Span) -> bool:
 
 def same_destination(a: Subject, b: Subject) -> bool:
     """Whether two subjects are the same service, as far as their names tell; unknown names may be."""
-    x, y = label(a), label(b)
+    (x, m), (y, n) = service_of(a), service_of(b)
+    if not x or not y:
+        return True
     # a workload is mostly named after its service: ratings and ratings-v1
-    return not x or not y or x == y or x.startswith(f"{y}-") or y.startswith(f"{x}-")
+    named = x == y or x.startswith(f"{y}-") or y.startswith(f"{x}-")
+    return named and (m == n or not m or not n)
+
+
+@lru_cache(maxsize=8192)
+def service_of(s: Subject) -> tuple[str, str]:
+    """Name and namespace: `reviews`, `prod` for reviews.prod.svc.cluster.local:9080, the workload and `DestinationRule reviews`."""
+    if s.destination or s.kind == "service":
+        parts = (s.destination or s.name).rpartition("/")[2].partition(":")[0].split(".")
+        return parts[0], parts[1] if len(parts) > 1 else ""
+    return (s.name.rpartition(" ")[2] if s.kind == "resource" else s.name), s.namespace
 
 
 def label(s: Subject) -> str:
-    """The service's first label: `reviews` for reviews.prod.svc.cluster.local:9080, the workload and `DestinationRule reviews`."""
-    name = s.destination or (s.name.rpartition(" ")[2] if s.kind == "resource" else s.name)
-    return name.rpartition("/")[2].partition(":")[0].partition(".")[0]
+    """The name of a subject's service or workload."""
+    return service_of(s)[0]
+
+
+def relays(
+    keys: Iterable[Key], tallies: Mapping[Key, Tally], states: Mapping[Key, State], joins: Joined, catalogue: Catalogue
+) -> Links:
+    """An error that each hop on its way repeats: the server's own for its client's, the server's call for the server's own.
+
+    By name and time, for requests that no id joins; where ids tell, they decide (`Joined`).
+    """
+    by_cause: dict[str, list[Key]] = {}
+    for key in keys:
+        if _relayed(catalogue, key[0]) == "upstream":
+            by_cause.setdefault(key[0], []).append(key)
+    out: Links = {}
+    for name, some in by_cause.items():
+        e = Explains(name, "same-destination")
+        for a in some:
+            for b in some:
+                if a[1].kind == "workload" and b[1].kind in _CALLS:
+                    near = bool(label(a[1]) and label(b[1])) and same_destination(a[1], b[1])
+                    strength = Strength.DESTINATION
+                elif a[1].kind in _CALLS and b[1].kind == "workload":
+                    near = not tallies[a].places.keys().isdisjoint(tallies[b].places)
+                    strength = Strength.POD
+                else:
+                    continue
+                near = near and in_time(e, a, b, tallies, states, catalogue) and _goes_with(tallies[a], tallies[b])
+                if near and not joins.settles(b) and not joins.denies(a, b, tallies, catalogue):
+                    _link(out, a, b, strength)
+    return out
+
+
+def _goes_with(a: Tally, b: Tally) -> bool:
+    """Whether most of `b` falls in minutes in which there is some of `a`."""
+    width = b.minutes.width
+    items = b.minutes.items()
+    together = sum(n for at, n in items if a.minutes.between(at - SKEW, at + width + SKEW))
+    return together >= SHARE * sum(n for _, n in items)
 
 
 # -- by request id

@@ -185,6 +185,14 @@ class Tally:
             sorted({*self.proof, *other.proof})[:SAMPLES],
         )
 
+    @classmethod
+    def total(cls, parts: Iterable[Tally]) -> Tally:
+        """All together."""
+        whole = cls()
+        for part in parts:
+            whole = whole.merged(part)
+        return whole
+
 
 @dataclass(slots=True)
 class Shape:
@@ -198,13 +206,30 @@ class Shape:
         return Shape(self.count + other.count, min(self.sample, other.sample))
 
 
+OTHERS = Subject("mesh", name="others")
+"""Of a cause with too many subjects those that were cut, as one."""
+
+
 def _bounded(tallies: dict[Key, Tally]) -> dict[Key, Tally]:
+    """At most MAX_SUBJECTS of a cause; the others are merged.
+
+    What a part cuts the whole cuts, too, so that the sum over the others does not depend on the order.
+    """
     if len(tallies) <= MAX_SUBJECTS:
         return tallies
     by_cause: dict[str, dict[Key, Tally]] = {}
     for key, tally in tallies.items():
         by_cause.setdefault(key[0], {})[key] = tally
-    return {key: tally for some in by_cause.values() for key, tally in bottom_k(some, MAX_SUBJECTS).items()}
+    out: dict[Key, Tally] = {}
+    for cause, some in by_cause.items():
+        others = some.pop((cause, OTHERS), None)
+        kept = bottom_k(some, MAX_SUBJECTS)
+        if len(kept) < len(some):
+            others = Tally.total([*([others] if others else []), *(t for k, t in some.items() if k not in kept)])
+        out.update(kept)
+        if others is not None:
+            out[cause, OTHERS] = others
+    return out
 
 
 def _added(a: Mapping[Subject, int], b: Mapping[Subject, int]) -> dict[Subject, int]:
@@ -302,21 +327,25 @@ class Findings:
             if self.last is None or time > self.last:
                 self.last = time
 
+    def tally(self, key: Key) -> Tally:
+        """The tally of a cause and subject, to be added to at once: the next one may cut it."""
+        tally = self.tallies.get(key)
+        if tally is None:
+            if len(self.tallies) >= self.crowded:
+                self.tallies = _bounded(self.tallies)
+                self.crowded = 2 * max(len(self.tallies), MAX_SUBJECTS)
+            tally = self.tallies[key] = Tally()
+        return tally
+
     def add_match(self, match: Match, subject: Subject, facts: Mapping[str, str], failing: bool = True) -> None:
         """Count a match under its cause and subject; a failing request under its id, too."""
         self.matched += 1
         record = match.record
         self.see(record.time)
         if failing and record.time is not None and (request_id := record.fields.get("request_id")):
-            hop = self.requests.hop(match.cause, subject, place_of(record))
+            hop = (match.cause, subject, place_of(record))
             self.requests.add(hop, request_id, record.time.timestamp())
-        key = (match.cause, subject)
-        tally = self.tallies.get(key)
-        if tally is None:
-            tally = self.tallies[key] = Tally()
-            if len(self.tallies) > self.crowded:
-                self.tallies = _bounded(self.tallies)
-                self.crowded = 2 * max(len(self.tallies), MAX_SUBJECTS)
+        tally = self.tally((match.cause, subject))
         tally.add(match, facts)
         if len(tally.places) > 2 * MAX_PLACES:
             tally.places = bottom_k(tally.places, MAX_PLACES)

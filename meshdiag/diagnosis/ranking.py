@@ -12,7 +12,7 @@ from meshdiag.catalogue import Catalogue, Cause, Explains, Pattern
 from meshdiag.diagnosis import correlate
 from meshdiag.diagnosis.correlate import Joined, Links, Strength
 from meshdiag.diagnosis.finding import Finding
-from meshdiag.diagnosis.findings import Findings, Key, Place, Tally
+from meshdiag.diagnosis.findings import OTHERS, Findings, Key, Place, Tally
 from meshdiag.diagnosis.onset import Onset, onset_of
 from meshdiag.diagnosis.sequences import Held, held
 from meshdiag.diagnosis.signals import Pod, Pods, Signal, istio_version
@@ -34,6 +34,7 @@ class _Case:
     """What is known of one finding while it is made."""
 
     cause: Cause
+    subject: Subject
     tally: Tally
     state: State = State.ONGOING
     confidence: Confidence = Confidence.LIKELY
@@ -57,6 +58,12 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
         case = cases[groups.owner[key]]
         case.evidence += [Evidence(h.sequence.says, f"{h.sample.path}@{h.sample.offset}") for h in some]
         case.confidence = min(case.confidence, *(h.sequence.confidence for h in some), key=lambda c: c.rank)
+        if {h.sequence.id for h in some}.issuperset(case.tally.patterns):  # its milestones are part of what it tells
+            over = all(h.over for h in some)
+            case.state = State.RECOVERED if over else State.ONGOING
+            case.evidence = [e for e in case.evidence if e.supports]
+            if over:
+                case.evidence.append(Evidence("it did not come again while the log went on", supports=False))
     joins = correlate.joined(seen.requests, groups.owner, catalogue)
     explains, explained_by = _links(cases, joins, catalogue)
     _confirm(cases, joins, explains, catalogue)
@@ -74,7 +81,9 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
         key: replace(
             _finding(key, case, _facts(key, cases, explains), istio),
             requests=requests[key],
-            total=max(n, requests[key] or 0) if (n := traffic.get(key)) and _of_traffic(case.tally, catalogue) else None,
+            total=max(n, requests[key] or 0)
+            if (n := traffic.get(key)) and correlate.of_requests(case.tally, catalogue)
+            else None,
             reach=groups.reach.get(key, ()),
         )
         for key, case in cases.items()
@@ -89,6 +98,7 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
             key in explained_by,
             f.severity.rank,
             f.confidence is _POSSIBLE,
+            f.subject.kind == "mesh" and f.subject.name.endswith(OTHERS.name),  # what has a name comes before the rest
             -weight[key],
             f.confidence.rank,
             -(f.last.timestamp() if f.last else 0.0),
@@ -146,8 +156,8 @@ def _cases(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, _Cas
     out = {}
     for key, tally in sorted(tallies.items(), key=lambda kt: kt[0]):  # so that evidence comes in the same order always
         cause: Cause = catalogue.causes[key[0]]
-        case = out[key] = _Case(cause, tally)
-        if not _of_traffic(tally, catalogue):
+        case = out[key] = _Case(cause, key[1], tally)
+        if not correlate.of_requests(tally, catalogue):
             good = [t for g in cause.recovered_by for t in by_cause.get(g, ())]
             case.state = correlate.state_of(cause, tally, good)
         if case.state is not State.ONGOING:
@@ -167,11 +177,6 @@ def _patterns(tally: Tally, catalogue: Catalogue) -> list[Pattern]:
     return [catalogue.by_id[p] for p in ids if p in catalogue.by_id]
 
 
-def _of_traffic(tally: Tally, catalogue: Catalogue) -> bool:
-    """Whether requests showed it: that a proxy got its configuration later says nothing about them."""
-    return any({"access-log", "ztunnel-access"} & set(p.formats) for p in _patterns(tally, catalogue))
-
-
 # -- links
 
 
@@ -185,7 +190,7 @@ def _links(
     links = correlate.declared(failing, tallies, states, catalogue)
     _named(failing, tallies, links)
     settled = _settled(failing, cases, tallies, states, catalogue, joins)
-    special = [joins.strong(), settled]
+    special = [joins.strong(), settled, correlate.relays(failing, tallies, states, joins, catalogue)]
     links = {
         a: {
             b: strength
@@ -250,8 +255,10 @@ def _settled(
             for cause in cases[key].alternatives:
                 for other in by_cause.get(cause, ()):
                     e = Explains(key[0], "same-destination")
-                    if correlate.in_scope(e.scope, other, key, tallies) and correlate.in_time(
-                        e, other, key, tallies, states, catalogue
+                    if (
+                        correlate.in_scope(e.scope, other, key, tallies)
+                        and correlate.in_time(e, other, key, tallies, states, catalogue)
+                        and not joins.denies(other, key, tallies, catalogue)
                     ):
                         out.setdefault(other, {})[key] = Strength.SETTLED
     return out
@@ -384,7 +391,8 @@ def _changes(case: _Case, changes: Iterable[tuple[str, str, Pod, Signal]]) -> tu
         at = -1.0 if signal.first[0] < 0 and place in case.tally.places else _just_before(began, pod, signal)
         if at is not None and (text not in latest or latest[text] < (at, source)):
             latest[text] = (at, source)
-    newest = sorted(latest.items(), key=lambda kv: (-kv[1][0], kv[0]))[:CHANGES]
+    own = correlate.label(case.subject)
+    newest = sorted(latest.items(), key=lambda kv: (not (own and own in kv[0]), -kv[1][0], kv[0]))[:CHANGES]
     return tuple(
         Change(text, None, None, source)
         if at < 0 or began is None

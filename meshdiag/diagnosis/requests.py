@@ -20,7 +20,13 @@ MAX_HOPS = 24
 """Places of one request. An id that shows up in more is no request's own (a client that sends a constant)."""
 
 MAX_TRIES = 50
-"""Lines of one hop that may be retries of one request; more means that the id is used again and again."""
+"""Lines of one hop that may be tries or calls of one request; more means that the id is used again and again."""
+
+FEW_TRIES = 5
+"""So many lines may be tries over a longer time (Istio's default is 2 retries)."""
+
+TRIES_SECONDS = 20.0
+"""More than FEW_TRIES come in a time as short as this, or the id is used again and again."""
 
 MAX_SECONDS = 900.0
 """A request and its retries are over by then, or the id is used again."""
@@ -42,24 +48,24 @@ class Requests:
     """Which failed requests each hop saw; a part of the monoid `Findings`.
 
     limit  requests whose checksum is as high were left out; it is halved until the others fit
+    lines  all failing lines with an id, whether kept or not
     """
 
     by_hop: dict[HopKey, dict[str, Seen]] = field(default_factory=dict)
     limit: int = ALL
+    lines: int = 0
     added: int = 0
     """Entries since the last cut: only to know when to cut again."""
 
-    def hop(self, cause: str, subject: Subject, place: str) -> HopKey:
-        """The hop to `add` requests to."""
-        key = (cause, subject, place)
-        self.by_hop.setdefault(key, {})
-        return key
-
     def add(self, hop: HopKey, request_id: str, seconds: float) -> None:
         """Count a failing line of a request."""
+        self.lines += 1
         if self.limit < ALL and _checksum(request_id) >= self.limit:
             return
-        seen = self.by_hop[hop]
+        self._keep(hop, request_id, seconds)
+
+    def _keep(self, hop: HopKey, request_id: str, seconds: float) -> None:
+        seen = self.by_hop.setdefault(hop, {})
         known = seen.get(request_id)
         if known is not None:
             n, first, last = known
@@ -73,17 +79,13 @@ class Requests:
     def add_all(self, hop: HopKey, rows: Iterable[tuple[float, int, str]]) -> None:
         """Count many lines: (seconds since 1970, offset, request id or "-")."""
         limit = self.limit
-        seen = self.by_hop[hop]
         for seconds, _, request_id in rows:
-            if request_id == "-" or (limit < ALL and crc32(request_id.encode("utf-8", "replace")) >= limit):
+            if request_id == "-":
                 continue
-            if request_id in seen or len(request_id) > ID_LIMIT:
-                self.add(hop, request_id, seconds)
-                continue
-            seen[request_id] = 1, seconds, seconds
-            self.added += 1
-        if self.added > 2 * MAX_ENTRIES:
-            self._cut()
+            self.lines += 1
+            if limit == ALL or crc32(request_id.encode("utf-8", "replace")) < limit:
+                self._keep(hop, request_id, seconds)
+                limit = self.limit
 
     def merged(self, other: Requests) -> Requests:
         """Both together."""
@@ -97,9 +99,8 @@ class Requests:
             for i, (n, first, last) in seen.items():
                 m, f, e = mine.get(i, (0, first, last))
                 mine[i] = m + n, min(f, first), max(e, last)
-        out = Requests(by_hop, min(self.limit, other.limit))
+        out = Requests(by_hop, min(self.limit, other.limit), self.lines + other.lines)
         out._cut()
-        out.by_hop = {hop: seen for hop, seen in out.by_hop.items() if seen}
         out.added = 0
         return out
 
@@ -117,9 +118,11 @@ class Requests:
 
     def _drop(self) -> None:
         limit = self.limit
-        for seen in self.by_hop.values():
+        for hop, seen in list(self.by_hop.items()):
             for i in [i for i in seen if _checksum(i) >= limit]:
                 del seen[i]
+            if not seen:
+                del self.by_hop[hop]
 
     @property
     def sampled(self) -> bool:
@@ -127,18 +130,15 @@ class Requests:
         return self.limit < ALL
 
     def total(self) -> int:
-        """Failed requests: exact, or estimated from the part of all checksums that the sample has."""
-        return round(len({i for seen in self.by_hop.values() for i in seen}) * ALL / max(1, self.limit))
+        """Failed requests: exact, or estimated from the part of all checksums that the sample has (no more than lines)."""
+        kept = len({i for seen in self.by_hop.values() for i in seen})
+        return min(self.lines, round(kept * ALL / max(1, self.limit)))
 
     def alone(self) -> Iterator[tuple[HopKey, int, int]]:
         """(hop, requests, lines) of the requests that no other hop saw: most of them, in most captures."""
         shared = self._shared()
         for hop, seen in self.by_hop.items():
-            lines = [
-                n
-                for i, (n, first, last) in seen.items()
-                if i not in shared and n <= MAX_TRIES and last - first <= MAX_SECONDS
-            ]
+            lines = [known[0] for i, known in seen.items() if i not in shared and _own(known)]
             if lines:
                 yield hop, len(lines), sum(lines)
 
@@ -149,7 +149,7 @@ class Requests:
             for i in by_id.keys() & seen.keys():
                 by_id[i][hop] = seen[i]
         for hops in by_id.values():
-            if len(hops) <= MAX_HOPS and all(n <= MAX_TRIES for n, _, _ in hops.values()):
+            if len(hops) <= MAX_HOPS and all(map(_own, hops.values())):
                 first = min(f for _, f, _ in hops.values())
                 if max(e for _, _, e in hops.values()) - first <= MAX_SECONDS:
                     yield hops
@@ -159,6 +159,12 @@ class Requests:
         for seen in self.by_hop.values():
             counts.update(seen.keys())
         return {i for i, n in counts.items() if n > 1}
+
+
+def _own(seen: Seen) -> bool:
+    """Whether lines with one id may be tries of one request."""
+    n, first, last = seen
+    return n <= MAX_TRIES and last - first <= (MAX_SECONDS if n <= FEW_TRIES else TRIES_SECONDS)
 
 
 def _checksum(request_id: str) -> int:

@@ -13,7 +13,10 @@ from meshdiag.model import Sample
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A sequence that holds in a pod: how often, from and to when (seconds since 1970, or -1), and a line of it."""
+    """A sequence that holds in a pod: how often, from and to when (seconds since 1970, or -1), and a line of it.
+
+    over  it came often, and then not for as long as it is looked at, while the log went on
+    """
 
     sequence: Sequence
     place: str
@@ -22,6 +25,7 @@ class Held:
     first: tuple[float, int]
     last: tuple[float, int]
     sample: Sample
+    over: bool = False
 
 
 def held(pods: Pods, catalogue: Catalogue) -> Iterator[Held]:
@@ -44,7 +48,7 @@ def _held(sequence: Sequence, place: str, pod: Pod) -> Iterator[Held]:
     a = _of(pod.signals, sequence.first)
     if a is None:
         return
-    count = 0
+    count, over = 0, False
     first, last, sample = a.first, a.last, a.sample
     if sequence.then:
         b = _of(pod.signals, sequence.then)
@@ -53,14 +57,15 @@ def _held(sequence: Sequence, place: str, pod: Pod) -> Iterator[Held]:
     elif sequence.without:
         b = _of(pod.signals, sequence.without)
         goes_on = pod.last is not None and a.last[0] >= 0 and pod.last - a.last[0] >= sequence.within
-        count = int(goes_on and (b is None or b.last < a.last))
+        count = int(goes_on and (b is None or b.last < a.last) and a.count >= sequence.at_least)
         if b is not None:  # what began before the last B ended well
             since = [at for at, _ in a.seconds.items() if at > b.last[0]]
             first, sample = (float(since[0]), 0) if since else a.last, a.latest
     elif a.seconds.most_within(sequence.within) >= sequence.at_least:
         count = a.count
+        over = pod.last is not None and pod.last - a.last[0] >= sequence.within
     if count:
-        yield Held(sequence, place, pod, count, first, last, sample)
+        yield Held(sequence, place, pod, count, first, last, sample, over)
 
 
 def _is(name: Name, members: frozenset[str]) -> bool:

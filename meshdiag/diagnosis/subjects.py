@@ -116,7 +116,8 @@ def subject_of_access(record: Record) -> Subject:
     get = record.fields.get
     direction = get("direction")
     host, port = get("destination_host"), get("destination_port")
-    if direction == "outbound" and host:
+    waypoint = (get("upstream_cluster") or "").startswith("inbound-vip|")  # its own calls to the servers behind it
+    if (direction == "outbound" or waypoint) and host:
         return Subject("edge", source=_source(record), destination=clean(f"{host}:{port}" if port else host))
     if direction in ("passthrough", "blackhole") or get("route_name") in ("block_all", "allow_any"):
         # what the application asked for: of a sidecar's own outbound traffic, so the name is its own
@@ -126,8 +127,8 @@ def subject_of_access(record: Record) -> Subject:
         return Subject("edge", source=_source(record), destination=clean(target or ""))
     own = _workload(record)
     if direction is None and get("authority") and "NR" in (get("response_flags") or "").split(","):
-        # no route: which host was asked for tells a missing route from a scanner's noise
-        return Subject("edge", source=_source(record), destination=clean(get("authority") or ""))
+        # no route: which host was asked for tells a missing route from a scanner's noise (hosts know no case: RFC 3986)
+        return Subject("edge", source=_source(record), destination=clean(get("authority") or "").lower())
     if own.name or direction not in ("inbound", "inbound-passthrough"):
         return own
     return Subject("workload", name=clean(f"port {port}") if port else "")

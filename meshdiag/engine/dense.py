@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from meshdiag.diagnosis import signals
-from meshdiag.diagnosis.findings import SAMPLES, Findings, Tally
+from meshdiag.diagnosis.findings import SAMPLES, Findings, Key
 from meshdiag.diagnosis.requests import HopKey
 from meshdiag.diagnosis.signals import Name
 from meshdiag.engine.classify import Classifier, Outcome, is_absent
@@ -38,7 +38,7 @@ Row = tuple[float, int, str]
 
 @dataclass(slots=True)
 class Known:
-    """Where equal lines are counted: in a tally, or nowhere (they are healthy, or known as harmless).
+    """Where equal lines are counted: under a cause and subject, or nowhere (they are healthy, or known as harmless).
 
     hop     where failing requests are counted by their id
     signal  under which name times are noted for sequences
@@ -47,7 +47,7 @@ class Known:
     latest  seconds, offset and text of the last in time, of a signal
     """
 
-    tally: Tally | None
+    key: Key | None
     pattern: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     harmless: bool = False
@@ -112,7 +112,7 @@ class Dense:
         key = (
             self._values(values),
             *[v == "-" for v in self._presence(values)],
-            values[self._authority] if values[self._flags] == "NR" else None,
+            values[self._authority].lower() if values[self._flags] == "NR" else None,
             *outcomes,
         )
         try:
@@ -125,7 +125,7 @@ class Dense:
         if known is None:
             self._whole(text, offset)
             return True
-        if known.tally is None and known.signal is None:
+        if known.key is None and known.signal is None:
             self._found.harmless += known.harmless
             return True
         time = values[self._time]
@@ -174,8 +174,10 @@ class Dense:
             rows = known.rows
             first, last = min(rows), max(rows)
             if known.signal is not None:
-                found.pods = signals.add_all(found.pods, place, self._origin, known.signal, rows, known.texts[0], known.latest[2])
-            if known.tally is None:
+                found.pods = signals.add_all(
+                    found.pods, place, self._origin, known.signal, rows, known.texts[0], known.latest[2]
+                )
+            if known.key is None:
                 found.harmless += known.harmless * len(rows)
             else:
                 found.matched += len(rows)
@@ -183,7 +185,7 @@ class Dense:
                 found.see(datetime.fromtimestamp(last[0], UTC))
                 if known.hop is not None:
                     found.requests.add_all(known.hop, rows)
-                known.tally.count_all(known.pattern, rows, place, path, known.texts, known.facts)
+                found.tally(known.key).count_all(known.pattern, rows, place, path, known.texts, known.facts)
             known.rows, known.texts, known.latest = [], [], (-1.0, -1, "")
         self._touched, self._pending = [], 0
 

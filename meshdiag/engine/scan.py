@@ -357,7 +357,11 @@ class _Part:
                 examined[part] = examined.get(part, 0) + 1
             record = self._placed(record, line, start)
             self._saw(record)
-            if self.base + start >= EXACT and self._counts and record.fields.get("direction") in ("inbound", "outbound"):
+            if (
+                self.base + start >= EXACT
+                and self._counts
+                and record.fields.get("direction") in ("inbound", "outbound")
+            ):
                 # it was found by its length, so it stands for as many as would fill the distance
                 self.found.estimated = True
                 self._requests(record.origin, record.fields, max(1, GRID // (stop - start + 1)))
@@ -403,14 +407,11 @@ class _Part:
             return None  # the subject is made of more than decides about the line
         pattern, cause, captures = decision
         subject = subject_of(record, pattern, captures)
-        tally = self.found.tallies.get((cause, subject))
-        if tally is None:  # there are so many subjects of the cause that this one was cut
-            return None
         return Known(
-            tally,
+            (cause, subject),
             pattern.id,
             facts_of(record, captures, subject),
-            hop=self.found.requests.hop(cause, subject, place_of(record)) if cause in self.scanner.failing else None,
+            hop=(cause, subject, place_of(record)) if cause in self.scanner.failing else None,
             signal=self._signal(decision),
         )
 

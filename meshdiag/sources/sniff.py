@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 from meshdiag.sources import sections, tar
 from meshdiag.sources.layers import CODECS, ZSTD_SKIPPABLE
 
 HEAD = 8192
+_ZEROS = re.compile(rb"\0{8,}")
+_TEXT_BYTES = bytes(range(0x20, 0x7F)) + b"\t\r\n\x1b" + bytes(range(0x80, 0x100))
 
 QUIET_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", ".venv", "node_modules", "__MACOSX"}
@@ -98,4 +101,14 @@ def _encoding(head: bytes) -> str:
         return "utf-16-le"
     if len(head) >= 8 and 20 * odd.count(0) < len(odd) and even.count(0) > 0.7 * len(even):
         return "utf-16-be"
+    if _is_zeroed(head):
+        return "text"
     return "binary"
+
+
+def _is_zeroed(head: bytes) -> bool:
+    """Whether it is text with a few runs of zeros: a file system writes them when a node loses its power."""
+    parts = _ZEROS.split(head)
+    rest = b"".join(parts)
+    odd = len(rest.translate(None, _TEXT_BYTES))
+    return len(parts) <= 4 and b"\0" not in rest and len(rest) >= 32 and odd <= len(rest) // 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from meshdiag.diagnosis.compare import Capture, Verdict, Compared, Comparison, Side
+from meshdiag.diagnosis.compare import Capture, Compared, Comparison, Side, Verdict
 from meshdiag.diagnosis.incident import Going
 from meshdiag.redact import redact
 from meshdiag.views.amounts import duration, number, percent, plural, rate
@@ -70,9 +70,7 @@ def _text(c: Comparison, width: int, style: Style, clean: Callable[[str], str], 
             yield INDENT + style(f"… and {len(some) - limit} more: --limit 0 shows all", "dim")
 
 
-def _finding(
-    c: Comparison, one: Compared, width: int, style: Style, clean: Callable[[str], str]
-) -> Iterator[str]:
+def _finding(c: Comparison, one: Compared, width: int, style: Style, clean: Callable[[str], str]) -> Iterator[str]:
     side = one.after if one.after.rank else one.before
     tags = [one.severity.value] + ["symptom"] * side.symptom
     label, told = one.cause, f" ({', '.join(tags)})"
@@ -172,9 +170,7 @@ def markdown(c: Comparison, *, redacted: bool = True, limit: int = 0) -> str:
         lines += ["| cause | subject | before → after |", "| --- | --- | --- |"]
         for one in some[: limit or None]:
             told = cell(numbers(c, one)) + (f"; {cell(one.why)}" if one.why else "")
-            lines.append(
-                f"| `{one.cause}` ({one.severity.value}) | {code(clean(str(one.subject)))} | {told} |"
-            )
+            lines.append(f"| `{one.cause}` ({one.severity.value}) | {code(clean(str(one.subject)))} | {told} |")
         if limit and len(some) > limit:
             lines += ["", f"and {len(some) - limit} more"]
         lines.append("")

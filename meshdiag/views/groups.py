@@ -29,13 +29,9 @@ def render(
     return "\n".join(_text(diagnosis, by, width, style, _cleaner(redacted), limit)) + "\n"
 
 
-def _text(
-    d: Diagnosis, by: str, width: int, style: Style, clean: Callable[[str], str], limit: int
-) -> Iterator[str]:
+def _text(d: Diagnosis, by: str, width: int, style: Style, clean: Callable[[str], str], limit: int) -> Iterator[str]:
     some = groups(d, by)
-    yield style(
-        " · ".join(x for x in (f"{d.seen.lines:,} lines", when(d.seen.first, d.seen.last)) if x), "dim"
-    )
+    yield style(" · ".join(x for x in (f"{d.seen.lines:,} lines", when(d.seen.first, d.seen.last)) if x), "dim")
     if not some:
         yield _nothing(d, style)
     else:
@@ -58,9 +54,7 @@ def _text(
             yield _row(_cells(g, m, by, clean), wide, width, m.finding.severity.value, style)
     if limit and len(some) > limit:
         yield ""
-        yield style(
-            f"… and {plural(len(some) - limit, 'more group', 'more groups')}: --limit 0 shows all", "dim"
-        )
+        yield style(f"… and {plural(len(some) - limit, 'more group', 'more groups')}: --limit 0 shows all", "dim")
     yield from _rest(d, width, style)
 
 

@@ -65,9 +65,7 @@ def _impact(it: Incident, room: int) -> str:
         i = counted[0]
         number_ = f"#{i.rank} " * (len(it.impacts) > 1)
         return f"{number_}{_requests(i, ' request' + 's' * ((i.total or i.failed) != 1))} failed"
-    whole = (
-        "failed requests: " if it.failed is None else f"{'about ' * it.about}{it.failed:,} requests failed: "
-    )
+    whole = "failed requests: " if it.failed is None else f"{'about ' * it.about}{it.failed:,} requests failed: "
     return whole + _fit([f"#{i.rank} {_requests(i)}" for i in counted], room - len(whole))
 
 
@@ -96,9 +94,7 @@ def _spread(it: Incident) -> str:
     s = it.spread
     parts = []
     if s.edges:
-        far = [plural(s.clients, "client")] * bool(s.clients) + [plural(s.services, "destination")] * bool(
-            s.services
-        )
+        far = [plural(s.clients, "client")] * bool(s.clients) + [plural(s.services, "destination")] * bool(s.services)
         parts.append(plural(s.edges, "edge") + (f" ({', '.join(far)})" if s.edges > 1 and far else ""))
     for n, one in ((s.workloads, "workload"), (s.pods, "pod")):
         if n:
@@ -120,9 +116,7 @@ def _state(it: Incident) -> str:
             said += f", last at {clock(latest.last, dated)}"
             if latest.seconds is not None:
                 said += (
-                    ", as the log ends"
-                    if latest.seconds < 1
-                    else f", {duration(latest.seconds)} before the log ends"
+                    ", as the log ends" if latest.seconds < 1 else f", {duration(latest.seconds)} before the log ends"
                 )
         return said + (f"; over: {_ranks(over)}" if over else "")
     if over and not by[Going.UNKNOWN]:

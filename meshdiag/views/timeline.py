@@ -61,9 +61,7 @@ class _Page:
         facts = [f"{d.seen.lines:,} lines", when(d.seen.first, d.seen.last)]
         yield style(" · ".join(f for f in facts if f), "dim")
         if not some:
-            yield style(
-                "No start of a proxy, istiod, ztunnel or istio-cni is in these logs.", "bold", "yellow"
-            )
+            yield style("No start of a proxy, istiod, ztunnel or istio-cni is in these logs.", "bold", "yellow")
             yield from wrapped(
                 "A timeline needs the log from the container's start on: kubectl logs with --tail=-1 and without --since.",
                 self.width,
@@ -95,9 +93,7 @@ class _Page:
                     yield style(text, "magenta")
         yield ""
         example = next((s for s in some if s.state is not Ready.READY), some[0]).timeline
-        yield from wrapped(
-            f"meshdiag timeline {self.text(example.pod)} INPUT… shows its milestones.", self.width
-        )
+        yield from wrapped(f"meshdiag timeline {self.text(example.pod)} INPUT… shows its milestones.", self.width)
         yield from self.unread(d)
 
     def row(self, s: Start, dated: bool) -> tuple[str, str, str, str]:
@@ -132,14 +128,10 @@ class _Page:
             roots = {f.rank for f in s.roots}
             for f in s.blocking:
                 yield from self.blocking(f, f.rank in roots)
-            yield from wrapped(
-                "meshdiag diagnose with the same input says what to do about them.", self.width, INDENT
-            )
+            yield from wrapped("meshdiag diagnose with the same input says what to do about them.", self.width, INDENT)
         elif s.state in (Ready.NOT_READY, Ready.STARTING):
             yield ""
-            yield from wrapped(
-                "No failure in the log of this pod says why: look at the events of the pod.", self.width
-            )
+            yield from wrapped("No failure in the log of this pod says why: look at the events of the pod.", self.width)
         yield from self.unread(d)
 
     def milestones(self, s: Start) -> Iterator[str]:
@@ -180,19 +172,11 @@ class _Page:
             return
         for i, n in enumerate(coming):
             told = "expected next" if i == 0 else "not reached"
-            yield (
-                head(None, "")
-                + style(f"{self.text(n):<{name}}", "dim")
-                + style(f"  {told}", _COLOURS[s.state])
-            )
+            yield (head(None, "") + style(f"{self.text(n):<{name}}", "dim") + style(f"  {told}", _COLOURS[s.state]))
         if t.log_end is not None:
             bar = self.bar(s.silent or 0.0, longest, used + max(name, 12)) if known else ""
             label = "the log ends".ljust(name if bar else 0)
-            yield (
-                head(t.log_end, end, not bar)
-                + style(label, "dim")
-                + (f"  {style(bar, 'yellow')}" if bar else "")
-            )
+            yield (head(t.log_end, end, not bar) + style(label, "dim") + (f"  {style(bar, 'yellow')}" if bar else ""))
 
     def bar(self, gap: float, longest: float, used: int) -> str:
         room = min(BAR, self.width - used - 2)
@@ -207,9 +191,7 @@ class _Page:
         facts = [self.text(str(f.subject)), plural(f.count, "line"), when(f.first, f.last)]
         if not root:
             facts.append("explained by " + ranks(f.explained_by))
-        yield from (
-            style(line, "dim") for line in wrapped(" · ".join(x for x in facts if x), self.width, INDENT * 2)
-        )
+        yield from (style(line, "dim") for line in wrapped(" · ".join(x for x in facts if x), self.width, INDENT * 2))
 
 
 def _summary(some: Sequence[Start]) -> str:
@@ -247,13 +229,9 @@ def _verdict(s: Start) -> str:
     again = f" This is start {t.starts} in this log." if t.starts > 1 else ""
     match s.state:
         case Ready.READY if t.took is not None and t.took >= SLOW:
-            slow = max(
-                (m for m in t.milestones if m.gap is not None), key=lambda m: m.gap or 0.0, default=None
-            )
+            slow = max((m for m in t.milestones if m.gap is not None), key=lambda m: m.gap or 0.0, default=None)
             longest = (
-                f" The longest wait was {duration(slow.gap)} before {safe(slow.name)}."
-                if slow and slow.gap
-                else ""
+                f" The longest wait was {duration(slow.gap)} before {safe(slow.name)}." if slow and slow.gap else ""
             )
             return f"Ready after {duration(t.took)}: slow, and healthy.{longest}{again}"
         case Ready.READY if t.took is not None:

@@ -72,7 +72,9 @@ def call(
     )
 
 
-def serve(t: float, outcome: Outcome = WELL, id: str = "-", *, port: int = 9080, by: str = "", path: str = "/v1") -> str:
+def serve(
+    t: float, outcome: Outcome = WELL, id: str = "-", *, port: int = 9080, by: str = "", path: str = "/v1"
+) -> str:
     """What a server's sidecar says of a request to its own application."""
     code, flags, details, reason = outcome
     local = "-" if "UF" in flags or code in ("401", "403") else "127.0.0.6:51822"
@@ -156,7 +158,11 @@ def push(t: float, what: str, n: int = 1) -> str:
 
 def ztunnel(t: float, direction: str, client: str, service: str, error: str = "") -> str:
     """ztunnel's line of a connection of a client (workload) to a service, both of namespace finance."""
-    end = f'bytes_sent=94 bytes_recv=0 duration="3ms" error="{error}"' if error else 'bytes_sent=1549 bytes_recv=1588 duration="51ms"'
+    end = (
+        f'bytes_sent=94 bytes_recv=0 duration="3ms" error="{error}"'
+        if error
+        else 'bytes_sent=1549 bytes_recv=1588 duration="51ms"'
+    )
     to = "dst.addr=10.244.1.45:5432" if error else "dst.addr=10.244.1.45:15008 dst.hbone_addr=10.244.1.45:5432"
     return log(
         t,
@@ -192,12 +198,32 @@ def as_json(line: str) -> str:
     """An access line as Istio's JSON encoding writes it."""
     record = detect(line)
     assert record is not None and record.format == "access-log", line
-    names = (
-        "authority bytes_received bytes_sent connection_termination_details downstream_local_address downstream_remote_address "
-        "duration method path protocol request_id requested_server_name response_code response_code_details response_flags "
-        "route_name start_time upstream_cluster upstream_host upstream_local_address upstream_service_time "
-        "upstream_transport_failure_reason user_agent x_forwarded_for"
-    ).split()
+    names = [
+        "authority",
+        "bytes_received",
+        "bytes_sent",
+        "connection_termination_details",
+        "downstream_local_address",
+        "downstream_remote_address",
+        "duration",
+        "method",
+        "path",
+        "protocol",
+        "request_id",
+        "requested_server_name",
+        "response_code",
+        "response_code_details",
+        "response_flags",
+        "route_name",
+        "start_time",
+        "upstream_cluster",
+        "upstream_host",
+        "upstream_local_address",
+        "upstream_service_time",
+        "upstream_transport_failure_reason",
+        "user_agent",
+        "x_forwarded_for",
+    ]
     out: dict[str, Any] = {n: record.fields.get(n) for n in names}
     for n in ("response_code", "duration", "bytes_sent", "bytes_received"):
         out[n] = int(out[n]) if out[n] is not None else None

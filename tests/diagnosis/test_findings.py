@@ -134,7 +134,7 @@ def test_a_sample_of_requests_is_that_of_the_whole(a: list, b: list) -> None:
     def requests(*parts: list) -> Requests:
         out = Requests()
         for number, cause, at in (x for part in parts for x in part):
-            out.add(out.hop(cause, Subject("workload", "ns", cause), "pod"), f"id-{number}", at)
+            out.add((cause, Subject("workload", "ns", cause), "pod"), f"id-{number}", at)
         return Requests().merged(out)
 
     whole = requests(a, b)

@@ -392,6 +392,8 @@ class Joined:
             return False
         if label(a[1]) == "" or label(b[1]) == "":
             return False
+        if {a[1].kind, b[1].kind} <= _CALLS and not tallies[a].places.keys().isdisjoint(tallies[b].places):
+            return False  # one proxy writes one line of a call: what it says of others is no contradiction
         return all(self.requests.get(k, (0, 0))[1] >= ALMOST * tallies[k].count for k in (a, b))
 
     def settles(self, key: Key) -> bool:

@@ -385,13 +385,14 @@ def _changes(case: _Case, changes: Iterable[tuple[str, str, Pod, Signal]]) -> tu
         begin = onset.start.timestamp()
         # the minute is known; when it is the first one, so is the second
         began = first.timestamp() if first.timestamp() >= begin else begin + case.tally.minutes.width
+    own = correlate.label(case.subject)
     latest: dict[str, tuple[float, str]] = {}
     for text, place, pod, signal in changes:
         source = f"{signal.sample.path}@{signal.sample.offset}"
-        at = -1.0 if signal.first[0] < 0 and place in case.tally.places else _just_before(began, pod, signal)
+        undated = signal.first[0] < 0 and (place in case.tally.places or bool(own and own in text))
+        at = -1.0 if undated else _just_before(began, pod, signal)
         if at is not None and (text not in latest or latest[text] < (at, source)):
             latest[text] = (at, source)
-    own = correlate.label(case.subject)
     newest = sorted(latest.items(), key=lambda kv: (not (own and own in kv[0]), -kv[1][0], kv[0]))[:CHANGES]
     return tuple(
         Change(text, None, None, source)

@@ -7,9 +7,9 @@ is whole (all its hops are kept); of the others only that they are not in the sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from zlib import crc32
+from hashlib import blake2b
 
 from meshdiag.model import Subject
 
@@ -78,14 +78,26 @@ class Requests:
 
     def add_all(self, hop: HopKey, rows: Iterable[tuple[float, int, str]]) -> None:
         """Count many lines: (seconds since 1970, offset, request id or "-")."""
-        limit = self.limit
+        limit = None if self.limit == ALL else self.limit.to_bytes(4, "big")
+        seen = self.by_hop.setdefault(hop, {})
+        lines = added = 0
         for seconds, _, request_id in rows:
             if request_id == "-":
                 continue
-            self.lines += 1
-            if limit == ALL or crc32(request_id.encode("utf-8", "replace")) < limit:
+            lines += 1
+            if limit is not None and _digest(request_id) >= limit:
+                continue
+            if request_id in seen:
                 self._keep(hop, request_id, seconds)
-                limit = self.limit
+            elif len(request_id) <= ID_LIMIT:
+                seen[request_id] = 1, seconds, seconds
+                added += 1
+        self.lines += lines
+        self.added += added
+        if not seen:
+            del self.by_hop[hop]
+        if self.added > 2 * MAX_ENTRIES:
+            self._cut()
 
     def merged(self, other: Requests) -> Requests:
         """Both together."""
@@ -100,7 +112,9 @@ class Requests:
                 m, f, e = mine.get(i, (0, first, last))
                 mine[i] = m + n, min(f, first), max(e, last)
         out = Requests(by_hop, min(self.limit, other.limit), self.lines + other.lines)
-        out._cut()
+        above = any(part.limit > out.limit and part.by_hop for part in (self, other))
+        if above or sum(map(len, by_hop.values())) > MAX_ENTRIES:
+            out._cut()
         out.added = 0
         return out
 
@@ -109,17 +123,19 @@ class Requests:
 
         The limit of a sum is the highest that fits the whole: no part needs a lower one, so the order of adding does not matter.
         """
-        if self.limit < ALL:
-            self._drop()
-        while sum(map(len, self.by_hop.values())) > MAX_ENTRIES:
-            self.limit //= 2
-            self._drop()
-        self.added = sum(map(len, self.by_hop.values()))
+        entries = sum(map(len, self.by_hop.values()))
+        if self.limit < ALL or entries > MAX_ENTRIES:
+            sums = {i: _checksum(i) for i in {i for seen in self.by_hop.values() for i in seen}}
+            self._drop(sums)
+            while (entries := sum(map(len, self.by_hop.values()))) > MAX_ENTRIES:
+                self.limit //= 2
+                self._drop(sums)
+        self.added = entries
 
-    def _drop(self) -> None:
+    def _drop(self, sums: Mapping[str, int]) -> None:
         limit = self.limit
         for hop, seen in list(self.by_hop.items()):
-            for i in [i for i in seen if _checksum(i) >= limit]:
+            for i in [i for i in seen if sums[i] >= limit]:
                 del seen[i]
             if not seen:
                 del self.by_hop[hop]
@@ -167,5 +183,10 @@ def _own(seen: Seen) -> bool:
     return n <= MAX_TRIES and last - first <= (MAX_SECONDS if n <= FEW_TRIES else TRIES_SECONDS)
 
 
+def _digest(request_id: str) -> bytes:
+    # a cryptographic one: who could choose ids with small sums would drive all others out of the sample
+    return blake2b(request_id.encode("utf-8", "replace"), digest_size=4).digest()
+
+
 def _checksum(request_id: str) -> int:
-    return crc32(request_id.encode("utf-8", "replace"))
+    return int.from_bytes(_digest(request_id), "big")

@@ -88,8 +88,9 @@ class Dense:
             if set(tests.get(i, ())) <= {is_absent}:
                 tests.pop(i, None)
         self._tests = tests
-        self._outcomes: list[tuple[int, dict[str, tuple[object, ...]]]] = [(i, {}) for i in tests]
-        """Of each such field: what its tests say of the values that came so far."""
+        self._outcomes: list[tuple[int, dict[str, int]]] = [(i, {}) for i in tests]
+        """Of each such field: what its tests say of the values that came so far, as the number of that outcome."""
+        self._numbers: dict[tuple[object, ...], int] = {}
         self._flags, self._authority = index["response_flags"], index["authority"]
         self._time, self._request = index["start_time"], index["request_id"]
         self._memo: dict[Any, Known | None] = {}
@@ -111,7 +112,7 @@ class Dense:
             outcomes = self._tested(values)
         key = (
             self._values(values),
-            *[v == "-" for v in self._presence(values)],
+            *map("-".__eq__, self._presence(values)),
             values[self._authority].lower() if values[self._flags] == "NR" else None,
             *outcomes,
         )
@@ -189,7 +190,7 @@ class Dense:
             known.rows, known.texts, known.latest = [], [], (-1.0, -1, "")
         self._touched, self._pending = [], 0
 
-    def _tested(self, values: Sequence[str]) -> list[tuple[object, ...]]:
+    def _tested(self, values: Sequence[str]) -> list[int]:
         out = []
         for i, known in self._outcomes:
             value = values[i]
@@ -197,6 +198,7 @@ class Dense:
                 if len(known) >= MEMO_SIZE:
                     known.clear()
                 field = None if value == "-" else value
-                known[value] = tuple([test(field) for test in self._tests[i]])
+                outcome = tuple([test(field) for test in self._tests[i]])
+                known[value] = self._numbers.setdefault(outcome, len(self._numbers))
             out.append(known[value])
         return out

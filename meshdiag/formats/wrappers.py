@@ -84,7 +84,7 @@ _STERN = lazy(
 _COLOUR = r"\x1b\[[\d;]{0,24}m"
 _STERN_COLOUR = lazy(rf"(?:{_COLOUR}({_NAME}){_COLOUR} )?{_COLOUR}({_NAME}){_COLOUR} {_COLOUR}({_NAME}){_COLOUR} ")
 _POD = lazy(r"[a-z0-9.-]{1,240}-(?:[a-z0-9]{5,10}|\d{1,5})\Z")
-_DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|-]{{1,16}}+)(?={_HEAD}|{_JSON_HEAD})")
+_DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|│┃-]{{1,16}}+)(?={_HEAD}|{_JSON_HEAD})")
 _QUOTED = lazy(rf"[\"'](?={_HEAD}|{TIME}\\t)")
 _ESCAPED_TABS = lazy(rf"{TIME}\\t{_LEVEL}\\t")
 _RSYSLOG_TABS = lazy(rf"{TIME}#011{_LEVEL}#011")  # rsyslog writes control characters in octal

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from meshdiag.catalogue import Catalogue, Cause
+from meshdiag.catalogue import Catalogue, Cause, Explains
 
 PAGE = Path(__file__).with_name("causes.md")
 
@@ -15,6 +15,7 @@ _SCOPES = {
     "same-pod": "in the same pod",
     "same-destination": "towards the same destination",
     "same-mesh": "anywhere in the mesh",
+    "same-edge": "same client and destination",
 }
 
 
@@ -65,9 +66,17 @@ def _entry(cause: Cause) -> Iterator[str]:
         yield ""
         by_scope: dict[str, list[str]] = {}
         for e in cause.explains:
-            by_scope.setdefault(e.scope, []).append(f"[{e.cause}](#{e.cause})")
-        parts = [f"{', '.join(ids)} ({_SCOPES[scope]})" for scope, ids in by_scope.items()]
+            by_scope.setdefault(_where(e), []).append(f"[{e.cause}](#{e.cause})")
+        parts = [f"{', '.join(ids)} ({where})" for where, ids in by_scope.items()]
         yield f"Symptoms: {'; '.join(parts)}."
+
+
+def _where(e: Explains) -> str:
+    """Where and when a symptom holds: `same mesh, before, within 5 min`."""
+    minutes = f"{e.within / 60:g} min" if e.within < 3600 else f"{e.within / 3600:g} h"
+    return ", ".join(
+        [_SCOPES[e.scope], *(["before"] if e.order == "before" else []), *([f"within {minutes}"] if e.within else [])]
+    )
 
 
 def _text(text: str) -> str:

@@ -97,13 +97,9 @@ def test_diff_of_several_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert one["change"] == "gone" and one["before"]["count"] == 18 and one["after"]["total"] == 180
 
 
-def test_diff_of_one_capture_cut_where_the_change_was_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_diff_of_one_capture_cut_where_the_change_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logs = str(write(tmp_path, {SHOP: requests(range(0, 600, 5), range(600, 1800, 5))}))
-    assert "Nothing new or worse: 1 gone" in out(
-        capsys, "diff", logs, logs, "--changed-at", "2026-11-22T10:10:00Z"
-    )
+    assert "Nothing new or worse: 1 gone" in out(capsys, "diff", logs, logs, "--changed-at", "2026-11-22T10:10:00Z")
     assert "common" not in out(capsys, "diff", logs, logs, "--changed-at", "2026-11-22T10:10:00Z")
 
 
@@ -131,9 +127,7 @@ def test_diff_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_group_by(by: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = out(capsys, "diagnose", BROKEN, "--group-by", by, code=1)
     assert f"2 findings by {by}" in said and "impact   20 of 20 requests" in said
-    assert f"# Mesh diagnosis by {by}" in out(
-        capsys, "diagnose", BROKEN, "--group-by", by, "-o", "markdown", code=1
-    )
+    assert f"# Mesh diagnosis by {by}" in out(capsys, "diagnose", BROKEN, "--group-by", by, "-o", "markdown", code=1)
 
 
 def test_group_by_is_no_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,18 @@ import pytest
 import meshdiag
 from tests.conftest import NO_HOST, ROOT
 
-HEAVY = ("pandas", "numpy", "kubernetes", "prompt_toolkit", "jsonschema", "tqdm", "yaml", "regex", "hyperscan", "drain3")
+HEAVY = (
+    "pandas",
+    "numpy",
+    "kubernetes",
+    "prompt_toolkit",
+    "jsonschema",
+    "tqdm",
+    "yaml",
+    "regex",
+    "hyperscan",
+    "drain3",
+)
 
 
 def loaded_after(code: str) -> set[str]:

@@ -389,7 +389,9 @@ def _changes(case: _Case, changes: Iterable[tuple[str, str, Pod, Signal]]) -> tu
     latest: dict[str, tuple[float, str]] = {}
     for text, place, pod, signal in changes:
         source = f"{signal.sample.path}@{signal.sample.offset}"
-        at_hand = place in case.tally.places and place != signal.sample.path  # in the same pod, not merely the same file
+        at_hand = (
+            place in case.tally.places and place != signal.sample.path
+        )  # in the same pod, not merely the same file
         undated = signal.first[0] < 0 and (at_hand or bool(own and own in text))
         at = -1.0 if undated else _just_before(began, pod, signal)
         if at is not None and (text not in latest or latest[text] < (at, source)):

@@ -19,14 +19,10 @@ _TIME = re.compile(r"^2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z", re.MULTILINE)
 
 def stamp(seconds: float) -> str:
     """An access log's time, so many seconds after BEGIN."""
-    return (BEGIN + timedelta(seconds=seconds)).strftime(
-        "%Y-%m-%dT%H:%M:%S."
-    ) + f"{int(seconds * 1000) % 1000:03d}Z"
+    return (BEGIN + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(seconds * 1000) % 1000:03d}Z"
 
 
-def requests(
-    failing: Iterable[float], good: Iterable[float] = (), to: str = "cart", who: str = "x"
-) -> list[str]:
+def requests(failing: Iterable[float], good: Iterable[float] = (), to: str = "cart", who: str = "x") -> list[str]:
     """Access lines of a client in order of time: `UH` at the failing seconds, 200 at the good ones."""
     cluster = f"outbound|8080||{to}.shop.svc.cluster.local"
     lines = [(t, False) for t in failing] + [(t, True) for t in good]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import meshdiag
 from meshdiag import Diagnosis, Subject
-from meshdiag.diagnosis.compare import Verdict, Compared, Comparison, compare
+from meshdiag.diagnosis.compare import Compared, Comparison, Verdict, compare
 from meshdiag.diagnosis.findings import Findings
 from meshdiag.diagnosis.matching import alike, plain
 from tests.conftest import HEALTHY, NO_HOST, REFUSED, SAMPLES, access_line

@@ -90,9 +90,7 @@ def test_those_that_are_not_ready_stand_first(tmp_path: Path) -> None:
     assert first["milestones"][0]["name"] == "process-start"
 
 
-@pytest.mark.parametrize(
-    "sample", sorted(p.name for p in SAMPLES.iterdir() if p.is_dir() and p.name[:2].isdigit())
-)
+@pytest.mark.parametrize("sample", sorted(p.name for p in SAMPLES.iterdir() if p.is_dir() and p.name[:2].isdigit()))
 def test_in_the_samples_only_those_that_say_so_are_stuck(sample: str) -> None:
     stuck = {
         "07-proxy-stuck-not-ready": {"cart"},
@@ -101,6 +99,6 @@ def test_in_the_samples_only_those_that_say_so_are_stuck(sample: str) -> None:
         "14-istiod-oom": {"invoice"},
     }
     found = starts(meshdiag.diagnose(SAMPLES / sample))
-    assert {
-        s.timeline.subject.name.removesuffix("-v1") for s in found if s.state is Ready.NOT_READY
-    } == stuck.get(sample, set())
+    assert {s.timeline.subject.name.removesuffix("-v1") for s in found if s.state is Ready.NOT_READY} == stuck.get(
+        sample, set()
+    )

@@ -15,7 +15,13 @@ from meshdiag.catalogue import Catalogue
 from tests.conftest import SAMPLES
 
 # Their files are named after their pods, so that a part of a file still tells whose it is.
-SCENARIOS = ["02-connection-refused", "11-via-upstream-chain", "12-jwks-fake-key", "17-xds-flap-recovers", "20-retries-multiply"]
+SCENARIOS = [
+    "02-connection-refused",
+    "11-via-upstream-chain",
+    "12-jwks-fake-key",
+    "17-xds-flap-recovers",
+    "20-retries-multiply",
+]
 
 
 def told(diagnosis: meshdiag.Diagnosis) -> list[Any]:
@@ -52,7 +58,7 @@ def test_any_division_says_the_same(
     for path in files:
         lines = read(path).splitlines(keepends=True)
         cut = data.draw(st.integers(0, len(lines)), label=path.name)
-        if "previous" in path.name or lines[cut : cut + 1] and lines[cut][:1] in b" \t}":
+        if "previous" in path.name or (lines[cut : cut + 1] and lines[cut][:1] in b" \t}"):
             cut = 0  # not within a record
         for side, some in (("a", lines[:cut]), ("b", lines[cut:])):
             if some:
@@ -63,7 +69,9 @@ def test_any_division_says_the_same(
     order = data.draw(st.permutations(parts))
     assert told(meshdiag.diagnose(*order, catalogue=catalogue)) == whole
     middle = data.draw(st.integers(1, max(1, len(order) - 1)))
-    first, second = (meshdiag.diagnose(*some, catalogue=catalogue) for some in (order[:middle], order[middle:] or order[:1]))
+    first, second = (
+        meshdiag.diagnose(*some, catalogue=catalogue) for some in (order[:middle], order[middle:] or order[:1])
+    )
     if order[middle:]:
         assert told(second + first) == whole
 

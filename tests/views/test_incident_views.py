@@ -143,9 +143,7 @@ def test_one_that_is_stuck() -> None:
     d = sample("07")
     out = timeline.render_one(d, start_of(d, d.timeline("cart")))
     assert "Not ready since 2026-11-22 10:02:11 UTC, 87 s when the log ends." in out
-    assert re.search(
-        r"10:02:11\.067 +\+0\.0 s  envoy-launch +last reached\n +xds-connected +expected next\n", out
-    )
+    assert re.search(r"10:02:11\.067 +\+0\.0 s  envoy-launch +last reached\n +xds-connected +expected next\n", out)
     assert re.search(r"10:03:38\.\d+ +\+87 s  the log ends +█+\n", out)
     assert "#3 proxy-waiting-for-config" in out and "explained by #1, #2" in out
 
@@ -181,8 +179,7 @@ def test_a_comparison() -> None:
     out = compared.render(compare(sample("02"), sample("01")))
     assert "Nothing new or worse: 2 gone" in out
     assert (
-        "upstream-connection-refused (error)  default/ratings-v1\n      20 of 20 requests (100 %) → none of 11\n"
-        in out
+        "upstream-connection-refused (error)  default/ratings-v1\n      20 of 20 requests (100 %) → none of 11\n" in out
     )
     assert "app-error (error, symptom)" in out
     assert "The captures have 43 min in common" in out

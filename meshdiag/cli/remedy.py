@@ -91,6 +91,8 @@ def facts(settings: Sequence[str]) -> dict[str, str]:
         if not valid(name, value):
             raise MeshdiagError(f"--set {name}: {value!a} is not {GRAMMARS[name]}")
         out[name] = value
+    if "namespace" in out:  # whose namespace is meant is told apart only when both are set
+        out.setdefault("service_namespace", out["namespace"])
     return out
 
 

@@ -3,14 +3,19 @@
 A record of a multiline format (a NACK's details, YAML, a stack trace, protobuf text) takes the lines behind it that
 have no head of their own. It ends at a blank line, at the next head, at a shell prompt, a panic, the answer of a curl
 or another plain beginning, at a line of another pod or container, at Envoy's `thread=N`, and after 200 lines or 64 KiB.
+
+A JSON object and a container's block of `kubectl describe` are held back until they are whole; if they turn out to be
+neither, their lines are lines again. Of a container's block they are so in any case, but for the reasons that it explains:
+an argument or a message may be a log line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from meshdiag.formats import container
 from meshdiag.formats._common import LIMIT
 from meshdiag.formats._registry import MULTILINE, detect, is_head
 from meshdiag.formats.answer import NAME as ANSWER
@@ -28,7 +33,7 @@ MAX_PENDING = 64
 _PLAIN_HEAD = lazy(
     # prompts, separators of grep, headers of kubectl's tables
     r"[$%] |[#>] (?:kubectl|istioctl|curl|docker|helm|oc)\b|[\w.@-]{1,64}:[~/][^ ]{0,200}[$#] |--\Z"
-    r"|(?:NAME|NAMESPACE|LAST SEEN) {2,}"
+    r"|(?:NAME|NAMESPACE|LAST SEEN) {2,}|Name: {3,}[a-z0-9]|(?:Init |Ephemeral )?Containers:\Z"
     # the end of a Go program, and what commands print
     r"|panic: |fatal error: |Error: |error: |Error from server|command terminated with exit code|PARSE ERROR: "
     # curl, its headers, and the bodies of Envoy's local replies (Envoy 1.36 to 1.40)
@@ -88,11 +93,13 @@ class _Partial:
 
 @dataclass(slots=True)
 class _Block:
-    """A JSON object that stands on several lines."""
+    """A JSON object that stands on several lines, or (`depth` is not None) the block of a container."""
 
     indent: str
     lines: list[tuple[int, Unwrapped]] = field(default_factory=list)
     size: int = 0
+    depth: int | None = None
+    pod: Mapping[str, str] = field(default_factory=dict)
 
 
 class Assembler:
@@ -104,18 +111,30 @@ class Assembler:
         self._open: _Open | None = None
         self._partial: dict[tuple[str, str, str, str], _Partial] = {}
         self._block: _Block | None = None
+        self._pod: Mapping[str, str] = {}
+        self._pod_lines = 0
 
     def feed(self, line: str, offset: int = 0) -> list[Record]:
         """Takes a line (with or without its end of line) that stands at `offset`; gives what is complete."""
         found = strip(line, self._access_log)
         out: list[Record] = []
+        above = self._described(found.text)
         if found.partial or self._partial:
             joined = self._join(found, offset, out)
             if joined is None:
                 return out
             offset, found = joined
-        self._line(found, offset, out)
+        self._line(found, offset, out, above)
         return out
+
+    def _described(self, text: str) -> Mapping[str, str]:
+        """The pod in whose description the line stands."""
+        if self._pod or text.startswith("Name:"):
+            self._pod = container.described(self._pod, text)
+            self._pod_lines = 0 if text.startswith("Name:") else self._pod_lines + 1
+            if self._pod_lines > container.ABOVE_LINES:
+                self._pod = {}
+        return self._pod
 
     def flush(self) -> list[Record]:
         """What is left at the end of the stream; the assembler can be used again."""
@@ -123,8 +142,11 @@ class Assembler:
         for part in self._partial.values():
             self._line(_whole(part), part.offset, out)
         self._partial = {}
+        if self._block is not None and self._block.depth is not None:
+            self._end_container(self._block, out)
         self._give_up(out)
         self._close(out)
+        self._pod = {}
         return out
 
     def _join(self, found: Unwrapped, offset: int, out: list[Record]) -> tuple[int, Unwrapped] | None:
@@ -153,9 +175,19 @@ class Assembler:
         del self._partial[key]
         return part.offset, _whole(part)
 
-    def _line(self, found: Unwrapped, offset: int, out: list[Record]) -> None:
-        if self._block is not None:
+    def _line(self, found: Unwrapped, offset: int, out: list[Record], pod: Mapping[str, str] | None = None) -> None:
+        block = self._block
+        if block is not None and block.depth is not None:
+            if self._in_container(block, block.depth, found, offset):
+                return
+            self._end_container(block, out)
+            block = None
+        depth = container.depth_of_head(found.text)
+        if block is not None:
             self._in_block(found, offset, out)
+        elif depth is not None and (self._open is None or not self._continues(self._open, found)):
+            self._close(out)
+            self._block = _Block("", [(offset, found)], len(found.text), depth, pod or {})
         elif found.text.strip() == "{" and (self._open is None or not self._continues(self._open, found)):
             self._close(out)
             self._block = _Block(_indent(found.text), [(offset, found)])
@@ -224,6 +256,30 @@ class Assembler:
             )
         time: datetime | None = record.time or found.time
         return replace(record, origin=origin, offset=offset, time=time)
+
+    # The block of a container: what `kubectl describe pod` prints.
+
+    def _in_container(self, block: _Block, depth: int, found: Unwrapped, offset: int) -> bool:
+        """Adds a line to the block; False when it does not belong to it."""
+        first = block.lines[0][1]
+        if not container.belongs(depth, found.text) or _place(found) != _place(first):
+            return False
+        if len(block.lines) == 1 and container.depth_of_head(found.text) is not None:
+            return False  # a name below a name: the inner one may be a container's
+        if len(block.lines) >= container.BLOCK_LINES or block.size + len(found.text) > LIMIT:
+            return False
+        block.lines.append((offset, found))
+        block.size += len(found.text) + 1
+        return True
+
+    def _end_container(self, block: _Block, out: list[Record]) -> None:
+        offset, first = block.lines[0]
+        record = container.parse("\n".join(f.text for _, f in block.lines)) if len(block.lines) > 1 else None
+        if record is not None:
+            out.append(container.in_pod(self._placed(record, first, offset), block.pod))
+            block.lines = [(o, f) for o, f in block.lines if not container.is_reason(f.text)]
+        self._give_up(out)
+        self._close(out)
 
     # A JSON object over several lines: what `-o json` and `jq` print.
 

@@ -53,6 +53,7 @@ LINES = {
         '{"code":"IST0101","level":"Error","message":"x","origin":"Pod a/b"}',
     ],
     "http-answer": ["< HTTP/1.1 404 Not Found", "HTTP/2 503 ", "< HTTP/2 401\n< server: istio-envoy"],
+    "container": ["  web:\n    State:          Waiting\n      Reason:       CrashLoopBackOff"],
     "text": ["no healthy upstream", "NAME   READY", '{"a":1}', "503", "", "[", "{", "error: x"],
 }
 PAIRS = [(name, line) for name, lines in LINES.items() for line in lines]

@@ -274,7 +274,7 @@ def of_requests(tally: Tally, catalogue: Catalogue) -> bool:
 def _events(tally: Tally, catalogue: Catalogue) -> bool:
     """Whether only Kubernetes events or an analysis tell it: they are dated when they were last seen, or asked for."""
     known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
-    return bool(known) and all({"event", "analysis", "text"}.issuperset(p.formats) for p in known)
+    return bool(known) and all({"event", "analysis", "container", "text"}.issuperset(p.formats) for p in known)
 
 
 Span = tuple[float, float]

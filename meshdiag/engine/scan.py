@@ -22,6 +22,7 @@ from meshdiag.engine.classify import Classifier, Decision
 from meshdiag.engine.dense import Dense, Known
 from meshdiag.engine.shapes import shape_of
 from meshdiag.engine.traffic import EXACT, clusters
+from meshdiag.formats import container
 from meshdiag.formats.access import NAME as ACCESS_LOG
 from meshdiag.formats.access import cluster_fields
 from meshdiag.formats.base import UNPARSED
@@ -276,19 +277,24 @@ class _Part:
         """Where the block ends: before its last record, whose continuation lines may still come. 0: no line end."""
         stop = buffer.rfind(b"\n", 0, end) + 1
         start = stop
-        for _ in range(CONTINUATION_LINES):
+        described = stop  # of a container's block, and of the description that names its pod
+        for i in range(container.BLOCK_LINES + container.ABOVE_LINES):
             if start <= 0 or stop - start > LINE_LIMIT:
                 break
             start = buffer.rfind(b"\n", 0, start - 1) + 1
-            text = self.scanner.strip(_decode(buffer, start, stop)).text
-            if formats.is_head(text):
+            text = self.scanner.strip(_decode(buffer, start, buffer.find(b"\n", start, stop))).text
+            if text.startswith("Name:"):
                 return start or stop
-        return stop
+            if container.depth_of_head(text) is not None:
+                described = start if described == stop and i < container.BLOCK_LINES else described
+            elif i < CONTINUATION_LINES and formats.is_head(self.scanner.strip(_decode(buffer, start, stop)).text):
+                return start or stop
+        return described or stop
 
     def process(self, buffer: bytearray, end: int, base: int, last: bool = False) -> None:
         """Look at the candidates of buffer[:end]; `last` says that the file ends there."""
         self.block, self.end, self.base = buffer, end, base
-        self.done = self.floor = 0
+        self.done = self.floor = self._explained = self._unexplained = 0
         self._ahead: tuple[int, formats.Unwrapped, Record] | None = None
         self._sample()
         if self.base < EXACT and self._counts:
@@ -376,6 +382,10 @@ class _Part:
         ):
             return stop
         line, record = self._read(start, stop)
+        if record.format == "text" and container.is_reason(line.text):
+            if start < self._explained or self._take_container(start, line):
+                return stop
+            self._unexplained = start
         begin = start
         if line.partial or (line.wrappers and self._is_partial_before(start)):
             while begin and self._is_partial_before(begin):
@@ -390,6 +400,58 @@ class _Part:
             self._take(self._placed(record, line, start))
             return stop
         return self._assembled(begin, start, stop)
+
+    def _take_container(self, reason: int, hit: formats.Unwrapped) -> bool:
+        """Take the block of `kubectl describe` that says whose reason this is; whether there is one.
+
+        Its other lines are looked at as they come: only the reasons say less without it.
+        """
+        head = self._container_head(reason, hit)
+        if head is None:
+            return False
+        begin, first, depth = head
+        lines, position = [first.text], self._line_end(begin) + 1
+        while position < self.end:
+            stop = self._line_end(position)
+            line = self.scanner.strip(_decode(self.block, position, stop))
+            if not container.belongs(depth, line.text) or not _together(line, first):
+                break
+            if len(lines) >= container.BLOCK_LINES:
+                break
+            lines.append(line.text)
+            position = stop + 1
+        record = container.parse("\n".join(lines))
+        if record is None:
+            return False
+        pod = container.pod_above(line.text for _, line in self._lines_above(begin, container.ABOVE_LINES))
+        self._take(container.in_pod(self._placed(record, first, begin), pod))
+        self._explained = position
+        return True
+
+    def _container_head(self, reason: int, hit: formats.Unwrapped) -> tuple[int, formats.Unwrapped, int] | None:
+        """Offset, line and depth of the name above a reason; everything between is deeper than it."""
+        lowest = container.depth(hit.text)
+        for start, line in self._lines_above(reason, container.BLOCK_LINES):
+            if start < self._unexplained or not line.text.strip() or not _together(line, hit):
+                break
+            depth = container.depth(line.text)
+            if depth < lowest:
+                if container.depth_of_head(line.text) is not None:
+                    return start, line, depth
+                lowest = depth
+            if not lowest:
+                break
+        return None
+
+    def _lines_above(self, start: int, most: int) -> Iterator[tuple[int, formats.Unwrapped]]:
+        """The lines above an offset, the nearest first, and where they begin."""
+        position = start
+        for _ in range(most):
+            if position <= 0 or start - position > LINE_LIMIT:
+                return
+            before = self.block.rfind(b"\n", 0, position - 1) + 1
+            yield before, self.scanner.strip(_decode(self.block, before, position - 1))
+            position = before
 
     def _whole(self, text: str, offset: int) -> Known | None:
         """Take an access line; where lines that agree with it may be counted, or None when each has to be taken."""
@@ -447,6 +509,8 @@ class _Part:
                     position == hit or record.text.count("\n") + 1 >= len(lines) or self._is_partial_before(position)
                 )
                 after = end if inside else position - 1
+                if record.offset == hit and "\n" not in record.text:
+                    after = stop  # its lines were held back for a block that was none: the others are still to come
             position = end + 1
         if record is None:
             record = next((r for r in reversed(assembler.flush()) if r.offset <= hit), None)
@@ -530,6 +594,10 @@ class _Part:
             origin,
             self.base + start,
         )
+
+
+def _together(a: formats.Unwrapped, b: formats.Unwrapped) -> bool:
+    return (a.namespace, a.pod, a.container) == (b.namespace, b.pod, b.container)
 
 
 def _decode(block: bytearray, start: int, stop: int) -> str:

@@ -37,7 +37,7 @@ def later(a: datetime | None, b: datetime | None) -> datetime | None:
     return max(a, b) if a and b else a or b
 
 
-def summed(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+def summed(a: Mapping[K, int], b: Mapping[K, int]) -> dict[K, int]:
     """Counts of both."""
     out = dict(a)
     for k, n in b.items():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from meshdiag.diagnosis.finding import Finding
+
+K = TypeVar("K")
 
 
 def parents(findings: Iterable[Finding]) -> dict[int, int]:
@@ -47,3 +50,15 @@ def symptoms(findings: Iterable[Finding]) -> dict[int, list[Finding]]:
         if f.rank in above:
             out.setdefault(above[f.rank], []).append(f)
     return out
+
+
+def below(explains: Mapping[K, Iterable[K]], start: K) -> set[K]:
+    """All that something explains, directly or through others."""
+    found: set[K] = set()
+    todo = [start]
+    while todo:
+        for other in explains.get(todo.pop(), ()):
+            if other not in found:
+                found.add(other)
+                todo.append(other)
+    return found - {start}

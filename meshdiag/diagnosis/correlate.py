@@ -108,10 +108,7 @@ def grouped(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> Grouped:
             new = (name, Subject("service", name=destination))
             reach[new] = _most((k[1].source or "?", out[k].count) for k in keys)
             _merge(out, owner, keys, new)
-    by_cause: dict[str, list[Key]] = {}
-    for key in out:
-        by_cause.setdefault(key[0], []).append(key)
-    for name, keys in by_cause.items():
+    for name, keys in by_cause(out).items():
         if len(keys) > MAX_SUBJECTS:
             named = [k for k in keys if k[1] != OTHERS]
             rest = sorted(named, key=lambda k: (-out[k].count, k))[MAX_SUBJECTS - 1 :]
@@ -152,11 +149,17 @@ def _most(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts, key=lambda nc: (-nc[1], nc[0])))
 
 
+def by_cause(keys: Iterable[Key]) -> dict[str, list[Key]]:
+    """The keys of each cause, in their order."""
+    out: dict[str, list[Key]] = {}
+    for key in keys:
+        out.setdefault(key[0], []).append(key)
+    return out
+
+
 def _merge(out: dict[Key, Tally], owner: dict[Key, Key], keys: Iterable[Key], new: Key) -> None:
     gone = set(keys)
-    merged = Tally()
-    for key in sorted(gone):
-        merged = merged.merged(out.pop(key))
+    merged = Tally.total(out.pop(key) for key in sorted(gone))
     out[new] = merged.merged(out[new]) if new in out else merged
     for old, now in owner.items():
         if now in gone:
@@ -201,14 +204,12 @@ def declared(
     keys: Iterable[Key], tallies: Mapping[Key, Tally], states: Mapping[Key, State], catalogue: Catalogue
 ) -> Links:
     """The links that the catalogue's `explains` makes, where scope and time hold."""
-    by_cause: dict[str, list[Key]] = {}
-    for key in keys:
-        by_cause.setdefault(key[0], []).append(key)
+    of_cause = by_cause(keys)
     out: Links = {}
     for key in keys:
         cause = catalogue.causes.get(key[0])
         for e in cause.explains if cause else ():
-            for other in by_cause.get(e.cause, ()):
+            for other in of_cause.get(e.cause, ()):
                 if in_scope(e.scope, key, other, tallies) and in_time(e, key, other, tallies, states, catalogue):
                     _link(out, key, other, _STRENGTH[e.scope])
     return out
@@ -249,14 +250,14 @@ def in_time(
     What lasts may have been logged once, long before its symptom; it must only not begin after the symptom was over. What is
     over, and what requests showed, explains only what began before or soon after its end.
     """
-    late = SLACK if _events(tallies[a], catalogue) else LATE if e.scope == "same-pod" else SKEW
+    late = SLACK if only_of(_DATED_LATE, tallies[a].patterns, catalogue) else LATE if e.scope == "same-pod" else SKEW
     for x, y in _spans(e.scope, tallies[a], tallies[b]):
         if min(*x, *y) < 0:
             return True
         slack = e.within or SLACK
         if x[0] > y[1] + late:
             continue
-        lasts = states[a] is State.ONGOING and not e.within and not of_requests(tallies[a], catalogue)
+        lasts = states[a] is State.ONGOING and not e.within and not of_requests(tallies[a].patterns, catalogue)
         if not lasts and y[0] > x[1] + slack:
             continue
         if e.order == "before" and not _before(e, tallies[a], tallies[b], x, y):
@@ -265,16 +266,28 @@ def in_time(
     return False
 
 
-def of_requests(tally: Tally, catalogue: Catalogue) -> bool:
+TRAFFIC = frozenset({"access-log", "ztunnel-access"})
+"""The formats in which one line is one request or connection."""
+
+
+def of_requests(patterns: Iterable[str], catalogue: Catalogue) -> bool:
     """Whether requests or connections showed it: each is over when it is logged."""
-    known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
-    return any({"access-log", "ztunnel-access"} & set(p.formats) for p in known)
+    return any(not TRAFFIC.isdisjoint(formats) for formats in _formats(patterns, catalogue))
 
 
-def _events(tally: Tally, catalogue: Catalogue) -> bool:
-    """Whether only Kubernetes events or an analysis tell it: they are dated when they were last seen, or asked for."""
-    known = [catalogue.by_id[p] for p in tally.patterns if p in catalogue.by_id]
-    return bool(known) and all({"event", "analysis", "container", "text"}.issuperset(p.formats) for p in known)
+def only_of(formats: frozenset[str], patterns: Iterable[str], catalogue: Catalogue) -> bool:
+    """Whether lines of these formats alone tell it."""
+    some = _formats(patterns, catalogue)
+    return bool(some) and all(formats.issuperset(f) for f in some)
+
+
+def _formats(patterns: Iterable[str], catalogue: Catalogue) -> list[tuple[str, ...]]:
+    """The formats of each of these patterns that is one (a sequence is none)."""
+    return [catalogue.by_id[p].formats for p in patterns if p in catalogue.by_id]
+
+
+_DATED_LATE = frozenset({"event", "analysis", "container", "text"})
+"""Kubernetes events and an analysis: they are dated when they were last seen, or asked for."""
 
 
 Span = tuple[float, float]
@@ -332,12 +345,8 @@ def relays(
 
     By name and time, for requests that no id joins; where ids tell, they decide (`Joined`).
     """
-    by_cause: dict[str, list[Key]] = {}
-    for key in keys:
-        if _relayed(catalogue, key[0]) == "upstream":
-            by_cause.setdefault(key[0], []).append(key)
     out: Links = {}
-    for name, some in by_cause.items():
+    for name, some in by_cause(k for k in keys if _relayed(catalogue, k[0]) == "upstream").items():
         e = Explains(name, "same-destination")
         for a in some:
             for b in some:

@@ -88,13 +88,6 @@ class Tally:
     proof: list[Proof] = field(default_factory=list)
     """The samples that give a reason and stand first in their files."""
 
-    def add(self, match: Match, facts: Mapping[str, str]) -> None:
-        """Count one match."""
-        record = match.record
-        self.count_one(
-            match.pattern, record.time, place_of(record), record.origin.path, record.offset, record.text, facts
-        )
-
     def count_one(
         self,
         pattern: str,
@@ -232,13 +225,6 @@ def _bounded(tallies: dict[Key, Tally]) -> dict[Key, Tally]:
     return out
 
 
-def _added(a: Mapping[Subject, int], b: Mapping[Subject, int]) -> dict[Subject, int]:
-    out = dict(a)
-    for k, n in b.items():
-        out[k] = out.get(k, 0) + n
-    return out
-
-
 @dataclass(slots=True)
 class Findings:
     """What was seen in some input. Add with `+`; `Findings()` is neutral.
@@ -298,7 +284,7 @@ class Findings:
             problems if len(problems) <= MAX_PROBLEMS else frozenset(sorted(problems)[:MAX_PROBLEMS]),
             self.requests.merged(other.requests),
             signals_.merged(self.pods, other.pods),
-            bottom_k(_added(self.traffic, other.traffic), MAX_EDGES),
+            bottom_k(summed(self.traffic, other.traffic), MAX_EDGES),
             self.estimated or other.estimated,
         )
 
@@ -340,13 +326,12 @@ class Findings:
     def add_match(self, match: Match, subject: Subject, facts: Mapping[str, str], failing: bool = True) -> None:
         """Count a match under its cause and subject; a failing request under its id, too."""
         self.matched += 1
-        record = match.record
+        record, place = match.record, place_of(match.record)
         self.see(record.time)
         if failing and record.time is not None and (request_id := record.fields.get("request_id")):
-            hop = (match.cause, subject, place_of(record))
-            self.requests.add(hop, request_id, record.time.timestamp())
+            self.requests.add((match.cause, subject, place), request_id, record.time.timestamp())
         tally = self.tally((match.cause, subject))
-        tally.add(match, facts)
+        tally.count_one(match.pattern, record.time, place, record.origin.path, record.offset, record.text, facts)
         if len(tally.places) > 2 * MAX_PLACES:
             tally.places = bottom_k(tally.places, MAX_PLACES)
 

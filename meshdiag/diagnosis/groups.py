@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from meshdiag.diagnosis.finding import Finding
 from meshdiag.diagnosis.findings import Key
 from meshdiag.diagnosis.incident import Cell, cells, of_traffic
-from meshdiag.diagnosis.requests import ALL
 from meshdiag.model import Severity, State, Subject
 
 if TYPE_CHECKING:
@@ -78,19 +77,18 @@ def groups(diagnosis: Diagnosis, by: str) -> tuple[Group, ...]:
             name = _name(by, (f.cause, f.subject), f.facts.get("pod") or _path(f), full)
             counts.setdefault(name, {})[f.rank] = f.count
     shown = {c.key for c in some}
+    requests = diagnosis.seen.requests
     ids: dict[str, set[str]] = {}
-    for hop, seen in diagnosis.seen.requests.by_hop.items():
+    for hop, seen in requests.by_hop.items():
         if seen and hop[:2] in shown:
             ids.setdefault(_name(by, hop[:2], hop[2], full), set()).update(seen)
-    scale = ALL / max(1, diagnosis.seen.requests.limit)
-    sampled = diagnosis.seen.requests.sampled
     out = []
     for name, members in counts.items():
-        with_id = round(len(ids.get(name, ())) * scale)
+        with_id = requests.estimate(len(ids.get(name, ())))
         failed = with_id + lines.get(name, 0)
         some_members = tuple(Member(ranks[r], n) for r, n in sorted(members.items()))
         severity = min((m.finding.severity for m in some_members), key=lambda s: s.rank)
-        out.append(Group(name, some_members, severity, failed or None, sampled and bool(with_id)))
+        out.append(Group(name, some_members, severity, failed or None, requests.sampled and bool(with_id)))
     return tuple(sorted(out, key=_worst))
 
 

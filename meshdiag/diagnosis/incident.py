@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from meshdiag.diagnosis import correlate
+from meshdiag.diagnosis.chains import below
 from meshdiag.diagnosis.finding import Finding, iso
 from meshdiag.diagnosis.findings import Findings, Key, Tally
-from meshdiag.diagnosis.requests import ALL, HopKey
+from meshdiag.diagnosis.requests import HopKey
 from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.model import State, Subject
 
@@ -26,9 +27,6 @@ QUIET = 180.0
 
 GAPS = 3.0
 """It is over when the quiet time is so many times the mean time between its failures, and at least QUIET."""
-
-TRAFFIC = frozenset({"access-log", "ztunnel-access"})
-"""The formats in which one line is one request or connection."""
 
 # -- from findings back to what they were made of
 
@@ -62,8 +60,7 @@ def cells(diagnosis: Diagnosis, findings: Iterable[Finding]) -> list[Cell]:
 
 def of_traffic(diagnosis: Diagnosis, finding: Finding) -> bool:
     """Whether the lines of a finding are requests or connections."""
-    book = diagnosis.catalogue.by_id
-    return any(p in book and not TRAFFIC.isdisjoint(book[p].formats) for p in finding.patterns)
+    return correlate.of_requests(finding.patterns, diagnosis.catalogue)
 
 
 Spans = Mapping[str, tuple[float, float]]
@@ -235,8 +232,11 @@ def incident(diagnosis: Diagnosis) -> Incident:
     for cell in some:
         tallies.setdefault(cell.finding.rank, []).append(cell.tally)
     look = _Look(diagnosis, tallies, _totals(diagnosis, failures), spans(diagnosis.seen) if failures else {})
-    below = _below(failures)
-    impacts = tuple(_impact(look, f, [g for g in failures if g.rank in below[f.rank]]) for f in diagnosis.root_causes)
+    explains = {f.rank: f.explains for f in failures}
+    symptoms = {f.rank: below(explains, f.rank) for f in diagnosis.root_causes}
+    impacts = tuple(
+        _impact(look, f, [g for g in failures if g.rank in symptoms[f.rank]]) for f in diagnosis.root_causes
+    )
     states = [i.quiet.state for i in impacts]
     state = next((s for s in (Going.ONGOING, Going.UNKNOWN, Going.OVER) if s in states), Going.NONE)
     known = all(f.requests is not None for f in failures if of_traffic(diagnosis, f))
@@ -258,23 +258,7 @@ def _distinct(diagnosis: Diagnosis, wanted: Callable[[HopKey], bool]) -> int:
     """Failed requests of some hops, each counted once; an estimate when they are sampled."""
     requests = diagnosis.seen.requests
     ids = {i for hop, seen in requests.by_hop.items() if wanted(hop) for i in seen}
-    return round(len(ids) * ALL / max(1, requests.limit))
-
-
-def _below(failures: Iterable[Finding]) -> dict[int, set[int]]:
-    """Of each finding the ranks of all that it explains, through others, too."""
-    explains = {f.rank: f.explains for f in failures}
-    out: dict[int, set[int]] = {}
-    for rank in explains:
-        found: set[int] = set()
-        todo = [rank]
-        while todo:
-            for other in explains.get(todo.pop(), ()):
-                if other not in found:
-                    found.add(other)
-                    todo.append(other)
-        out[rank] = found - {rank}
-    return out
+    return requests.estimate(len(ids))
 
 
 def _failed(diagnosis: Diagnosis, f: Finding) -> int | None:

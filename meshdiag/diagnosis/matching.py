@@ -277,9 +277,7 @@ class Logs:
         whole = self._minutes(workloads, unknown)
         if item is None or whole is None or item.first is None:
             return whole
-        merged = Tally()
-        for tally in item.tallies.values():
-            merged = merged.merged(tally)
+        merged = Tally.total(item.tallies.values())
         span = log_span(self.spans, item.places)
         onset = onset_of(merged.minutes, utc(span[0]) if span else self.first)
         if onset is None or onset.before or not onset.rises or item.count < MIN_ONSET:

@@ -10,6 +10,7 @@ from typing import Any
 from meshdiag import remedies
 from meshdiag.catalogue import Catalogue, Cause, Explains, Pattern
 from meshdiag.diagnosis import correlate
+from meshdiag.diagnosis.chains import below
 from meshdiag.diagnosis.correlate import Joined, Links, Strength
 from meshdiag.diagnosis.finding import Finding
 from meshdiag.diagnosis.findings import OTHERS, Findings, Key, Place, Tally
@@ -78,12 +79,13 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
     retries = {key: cases[key].tally.count - n if (n := requests[key]) else 0 for key in groups.owner.values()}
     traffic = _totals(seen, groups.owner, retries)
     findings = {
-        key: replace(
-            _finding(key, case, _facts(key, cases, explains), istio),
+        key: _finding(
+            key,
+            case,
+            _facts(key, cases, explains),
+            istio,
             requests=requests[key],
-            total=max(n, requests[key] or 0)
-            if (n := traffic.get(key)) and correlate.of_requests(case.tally, catalogue)
-            else None,
+            total=traffic.get(key) if correlate.of_requests(case.tally.patterns, catalogue) else None,
             reach=groups.reach.get(key, ()),
         )
         for key, case in cases.items()
@@ -150,15 +152,13 @@ def _with_sequences(seen: Findings, catalogue: Catalogue) -> tuple[dict[Key, Tal
 
 
 def _cases(tallies: Mapping[Key, Tally], catalogue: Catalogue) -> dict[Key, _Case]:
-    by_cause: dict[str, list[Tally]] = {}
-    for (name, _), tally in tallies.items():
-        by_cause.setdefault(name, []).append(tally)
+    of_cause = correlate.by_cause(tallies)
     out = {}
     for key, tally in sorted(tallies.items(), key=lambda kt: kt[0]):  # so that evidence comes in the same order always
         cause: Cause = catalogue.causes[key[0]]
         case = out[key] = _Case(cause, key[1], tally)
-        if not correlate.of_requests(tally, catalogue):
-            good = [t for g in cause.recovered_by for t in by_cause.get(g, ())]
+        if not correlate.of_requests(tally.patterns, catalogue):
+            good = [tallies[k] for g in cause.recovered_by for k in of_cause.get(g, ())]
             case.state = correlate.state_of(cause, tally, good)
         if case.state is not State.ONGOING:
             milestones = " or ".join(cause.recovered_by)
@@ -222,10 +222,7 @@ def _links(
 
 def _named(failing: Iterable[Key], tallies: Mapping[Key, Tally], links: Links) -> None:
     """What istiod says of a configuration object explains what a proxy says of itself, where both name one cause."""
-    by_cause: dict[str, list[Key]] = {}
-    for key in failing:
-        by_cause.setdefault(key[0], []).append(key)
-    for keys in by_cause.values():
+    for keys in correlate.by_cause(failing).values():
         for a in keys:
             for b in keys:
                 if a[1].kind != "resource" or not _together(tallies[a], tallies[b]):
@@ -246,15 +243,12 @@ def _settled(
 ) -> Links:
     """Findings that are only possible, by the surer finding nearby that is one of their alternatives: it settles the doubt."""
     out: Links = {}
-    by_cause: dict[str, list[Key]] = {}
-    for key in failing:
-        if cases[key].confidence is not _POSSIBLE:
-            by_cause.setdefault(key[0], []).append(key)
+    sure = correlate.by_cause(k for k in failing if cases[k].confidence is not _POSSIBLE)
     for key in failing:
         if cases[key].confidence is _POSSIBLE and not joins.settles(key):
+            e = Explains(key[0], "same-destination")
             for cause in cases[key].alternatives:
-                for other in by_cause.get(cause, ()):
-                    e = Explains(key[0], "same-destination")
+                for other in sure.get(cause, ()):
                     if (
                         correlate.in_scope(e.scope, other, key, tallies)
                         and correlate.in_time(e, other, key, tallies, states, catalogue)
@@ -271,17 +265,7 @@ def _weights(findings: Mapping[Key, Finding], explains: Mapping[Key, set[Key]]) 
         f = findings[key]
         return f.requests or f.count
 
-    out = {}
-    for key in findings:
-        below: set[Key] = set()
-        todo = [key]
-        while todo:
-            for other in explains.get(todo.pop(), ()):
-                if other not in below:
-                    below.add(other)
-                    todo.append(other)
-        out[key] = own(key) + sum(map(own, below - {key}))
-    return out
+    return {key: own(key) + sum(map(own, below(explains, key))) for key in findings}
 
 
 # -- confidence and evidence
@@ -303,11 +287,8 @@ def _confirm(cases: Mapping[Key, _Case], joins: Joined, explains: Mapping[Key, s
         agreed = joins.agreed.get(key, 0)
         if agreed and agreed >= correlate.SHARE * n and case.confidence is not _POSSIBLE:
             case.confidence = Confidence.CONFIRMED
-    by_cause: dict[str, list[Key]] = {}
-    for key, case in cases.items():
-        if case.kind is Kind.FAILURE and case.confidence is not _POSSIBLE:
-            by_cause.setdefault(key[0], []).append(key)
-    for keys in by_cause.values():
+    sure = (k for k, c in cases.items() if c.kind is Kind.FAILURE and c.confidence is not _POSSIBLE)
+    for keys in correlate.by_cause(sure).values():
         said = {key: _witnesses(cases[key].tally, catalogue) for key in keys}
         if len(frozenset().union(*said.values())) < 2:
             continue
@@ -450,7 +431,15 @@ def _facts(key: Key, cases: Mapping[Key, _Case], explains: Mapping[Key, set[Key]
     return {name: value for proof in proofs for name, value in proof.facts}
 
 
-def _finding(key: Key, case: _Case, facts: Mapping[str, str], istio: str) -> Finding:
+def _finding(
+    key: Key,
+    case: _Case,
+    facts: Mapping[str, str],
+    istio: str,
+    requests: int | None,
+    total: int | None,
+    reach: tuple[tuple[str, int], ...],
+) -> Finding:
     cause, tally = case.cause, case.tally
     return Finding(
         rank=0,
@@ -473,6 +462,9 @@ def _finding(key: Key, case: _Case, facts: Mapping[str, str], istio: str) -> Fin
         tell_apart=remedies.fill(cause.tell_apart, facts) if cause.tell_apart else "",
         remedies=remedies.of(cause, facts, istio),
         facts=facts,
+        requests=requests,
+        total=max(total, requests or 0) if total else None,
+        reach=reach,
         onset=case.onset,
         changes=case.changes,
     )

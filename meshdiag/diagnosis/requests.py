@@ -148,7 +148,11 @@ class Requests:
     def total(self) -> int:
         """Failed requests: exact, or estimated from the part of all checksums that the sample has (no more than lines)."""
         kept = len({i for seen in self.by_hop.values() for i in seen})
-        return min(self.lines, round(kept * ALL / max(1, self.limit)))
+        return min(self.lines, self.estimate(kept))
+
+    def estimate(self, kept: int) -> int:
+        """How many requests so many of the sample stand for."""
+        return round(kept * ALL / max(1, self.limit))
 
     def alone(self) -> Iterator[tuple[HopKey, int, int]]:
         """(hop, requests, lines) of the requests that no other hop saw: most of them, in most captures."""

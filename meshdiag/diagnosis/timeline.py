@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from meshdiag.catalogue import Catalogue, Pattern
+from meshdiag.diagnosis.correlate import TRAFFIC, only_of
 from meshdiag.diagnosis.finding import Finding, iso
 from meshdiag.diagnosis.findings import Findings, Tally
 from meshdiag.diagnosis.signals import Pod, Signal
@@ -122,7 +123,8 @@ class Timeline:
 
 def timelines(seen: Findings, findings: Iterable[Finding], catalogue: Catalogue) -> tuple[Timeline, ...]:
     """The timeline of every component of every pod that wrote a milestone: those that are not ready first."""
-    failing = [f for f in findings if f.kind is Kind.FAILURE and not _only_requests(f, catalogue)]
+    # requests that fail do not keep a proxy from being ready
+    failing = [f for f in findings if f.kind is Kind.FAILURE and not only_of(TRAFFIC, f.patterns, catalogue)]
     out = []
     for place, pod in seen.pods.items():
         steps: dict[str, list[tuple[Pattern, Signal]]] = {}
@@ -135,12 +137,6 @@ def timelines(seen: Findings, findings: Iterable[Finding], catalogue: Catalogue)
             if component in NEEDED:
                 out.append(_timeline(place, pod, component, some, failing, seen.tallies))
     return tuple(sorted(out, key=lambda t: (t.is_ready or not t.next, t.pod, t.component)))
-
-
-def _only_requests(f: Finding, catalogue: Catalogue) -> bool:
-    """Whether a finding is about requests alone: these do not keep a proxy from being ready."""
-    known = [catalogue.by_id[p] for p in f.patterns if p in catalogue.by_id]
-    return bool(known) and all({"access-log", "ztunnel-access"}.issuperset(p.formats) for p in known)
 
 
 def _timeline(

@@ -7,7 +7,7 @@ from meshdiag.model import Record
 
 LIMIT = 240
 
-_VARYING = lazy(
+VARYING = lazy(
     r"(?P<uuid>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{14,}\b)"
     r"|(?P<time>\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\dZ+:]*)"
     r"|(?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-fA-F:]{3,}\](?::\d+)?)"
@@ -33,4 +33,4 @@ def shape_of(record: Record) -> str:
 
 
 def _blank(text: str) -> str:
-    return _VARYING.sub(lambda m: f"<{m.lastgroup}>", text)
+    return VARYING.sub(lambda m: f"<{m.lastgroup}>", text)

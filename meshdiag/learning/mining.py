@@ -46,7 +46,7 @@ _GAP = (
     r"<[a-z-]{1,20}:[0-9a-f]{6}>"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd\ud800-\udfff]+"
 )
-_PIECES = lazy(rf"(?P<gap>{_GAP})|{shapes._VARYING.pattern}")
+_PIECES = lazy(rf"(?P<gap>{_GAP})|{shapes.VARYING.pattern}")
 _SPACE = lazy(r"(\s+)")
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         Step,
         Subject,
     )
+    from meshdiag.sources.live import Gap
+    from meshdiag.tailing import Tail, tail
 
 __version__ = "0.1.0"
 
@@ -52,6 +54,8 @@ _HOME = {
     **dict.fromkeys(("Incident", "incident"), "meshdiag.diagnosis.incident"),
     **dict.fromkeys(("Milestone", "Timeline"), "meshdiag.diagnosis.timeline"),
     "Onset": "meshdiag.diagnosis.onset",
+    **dict.fromkeys(("Tail", "tail"), "meshdiag.tailing"),
+    **dict.fromkeys(("Gap",), "meshdiag.sources.live"),
     **dict.fromkeys(("Explanation", "explain"), "meshdiag.explanation"),
     **dict.fromkeys(("Draft", "learn"), "meshdiag.learning"),
     **dict.fromkeys(
@@ -65,9 +69,9 @@ _HOME = {
 
 __all__ = [
     "Catalogue", "Cause", "Change", "Comparison", "Confidence", "Diagnosis", "Draft", "Evidence", "Explanation", "Finding",
-    "Findings", "Incident", "Kind", "Match", "MeshdiagError", "Milestone", "Onset", "Origin", "Pattern", "Problem", "Record",
-    "Remedy", "Risk", "Sample", "Severity", "State", "Step", "Subject", "Timeline", "Unrecognised", "classify", "compare",
-    "diagnose", "explain", "incident", "learn",
+    "Findings", "Gap", "Incident", "Kind", "Match", "MeshdiagError", "Milestone", "Onset", "Origin", "Pattern", "Problem", "Record",
+    "Remedy", "Risk", "Sample", "Severity", "State", "Step", "Subject", "Tail", "Timeline", "Unrecognised", "classify",
+    "compare", "diagnose", "explain", "incident", "learn", "tail",
 ]  # fmt: skip
 
 

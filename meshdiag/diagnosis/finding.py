@@ -17,6 +17,14 @@ def iso(time: datetime | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts over time: (number of the stretch, count), a stretch being `width` seconds and number 0 the one at 1970."""
+
+    width: int = 60
+    counts: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """All matches of one cause on one subject.
 
@@ -24,7 +32,7 @@ class Finding:
     explains, explained_by are ranks of other findings; alternatives are causes that share these lines.
     requests is how many requests failed (retries of one are one request), None when the lines have no request id; total how many
     there were on the edge, failed or not, None when not known. reach lists the clients of a service and their lines.
-    facts are names out of the first sample, for remedies.
+    facts are names out of the first sample, for remedies; minutes is how many lines there were when.
     """
 
     rank: int
@@ -54,6 +62,7 @@ class Finding:
     reach: tuple[tuple[str, int], ...] = ()
     onset: Onset | None = None
     changes: tuple[Change, ...] = ()
+    minutes: Counts = Counts()
 
     def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
         """The finding in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""

@@ -12,7 +12,7 @@ from meshdiag.catalogue import Catalogue, Cause, Explains, Pattern
 from meshdiag.diagnosis import correlate
 from meshdiag.diagnosis.chains import below
 from meshdiag.diagnosis.correlate import Joined, Links, Strength
-from meshdiag.diagnosis.finding import Finding
+from meshdiag.diagnosis.finding import Counts, Finding
 from meshdiag.diagnosis.findings import OTHERS, Findings, Key, Place, Tally
 from meshdiag.diagnosis.onset import Onset, onset_of
 from meshdiag.diagnosis.sequences import Held, held
@@ -467,4 +467,5 @@ def _finding(
         reach=reach,
         onset=case.onset,
         changes=case.changes,
+        minutes=Counts(tally.minutes.width, tuple(sorted(tally.minutes.counts.items()))),
     )

@@ -168,6 +168,10 @@ class Dense:
             self._fractions[match[2]] = moment.microsecond / 1e6
         return moment.timestamp()
 
+    def count_in(self, found: Findings) -> None:
+        """From now on count into these findings; `flush` comes first."""
+        self._found = found
+
     def flush(self) -> None:
         """Count what was taken since the last flush."""
         found, place, path = self._found, self._place, self._origin.path

@@ -40,6 +40,8 @@ FIRST_SAMPLE = 16 << 10
 GRID = 256 << 10
 """And of the rest the line that holds each multiple of this offset; for the time span also the last line."""
 
+_KUBELET_TIME = len("2026-11-22T23:32:13.455026000Z ")
+
 _ALARMING = frozenset({"warning", "error", "critical"})
 
 
@@ -123,7 +125,7 @@ class Scanner:
         buffer = self._buffer
         view = memoryview(buffer)
         base, fill, skipping, error = stream.start, 0, False, None
-        part = _Part(self, stream.origin, found)
+        part = self.part(stream.origin, found)
         while True:
             try:
                 got, eof = _fill(reader, view, fill, fill + self._block)
@@ -161,6 +163,10 @@ class Scanner:
         part.finish()
         if error is not None:
             raise error.cause
+
+    def part(self, origin: Origin, found: Findings) -> Part:
+        """Looks at the blocks of one stream in turn, and counts into `found`."""
+        return Part(self, origin, found)
 
     @property
     def listens(self) -> bool:
@@ -251,7 +257,7 @@ def _fill(reader: BinaryIO, view: memoryview, start: int, stop: int) -> tuple[in
     return at - start, False
 
 
-class _Part:
+class Part:
     """The candidate lines of one stream, block by block."""
 
     def __init__(self, scanner: Scanner, origin: Origin, found: Findings) -> None:
@@ -273,8 +279,18 @@ class _Part:
         if self._dense is not None:
             self._dense.flush()
 
+    def count_in(self, found: Findings) -> None:
+        """From now on count into these findings; `finish` comes first."""
+        self.found = found
+        if self._dense is not None:
+            self._dense.count_in(found)
+
     def cut(self, buffer: bytearray, end: int) -> int:
         """Where the block ends: before its last record, whose continuation lines may still come. 0: no line end."""
+        return self.last_record(buffer, end) or buffer.rfind(b"\n", 0, end) + 1
+
+    def last_record(self, buffer: bytearray, end: int) -> int:
+        """Where the last record of buffer[:end] begins, which lines that come may continue; the end of its lines for none."""
         stop = buffer.rfind(b"\n", 0, end) + 1
         start = stop
         described = stop  # of a container's block, and of the description that names its pod
@@ -284,12 +300,12 @@ class _Part:
             start = buffer.rfind(b"\n", 0, start - 1) + 1
             text = self.scanner.strip(_decode(buffer, start, buffer.find(b"\n", start, stop))).text
             if text.startswith("Name:"):
-                return start or stop
+                return start
             if container.depth_of_head(text) is not None:
                 described = start if described == stop and i < container.BLOCK_LINES else described
             elif i < CONTINUATION_LINES and formats.is_head(self.scanner.strip(_decode(buffer, start, stop)).text):
-                return start or stop
-        return described or stop
+                return start
+        return described
 
     def process(self, buffer: bytearray, end: int, base: int, last: bool = False) -> None:
         """Look at the candidates of buffer[:end]; `last` says that the file ends there."""
@@ -375,12 +391,11 @@ class _Part:
 
     def _candidate(self, start: int, stop: int) -> int:
         """Take the record at a hit line; returns the offset behind what was taken."""
-        if (
-            self._dense is not None
-            and self.block[start] == 0x5B  # "[": mostly an access line without a wrapper
-            and self._dense.take(_decode(self.block, start, stop), self.base + start)
-        ):
-            return stop
+        if self._dense is not None:
+            # "[": mostly an access line, bare or behind the kubelet's time, which says less than its own
+            head = start + _KUBELET_TIME if self.block[start + 29 : start + 32] == b"Z [" else start
+            if self.block[head] == 0x5B and self._dense.take(_decode(self.block, head, stop), self.base + start):
+                return stop
         line, record = self._read(start, stop)
         if record.format == "text" and container.is_reason(line.text):
             if start < self._explained or self._take_container(start, line):

@@ -8,7 +8,7 @@ gets in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshdiag.lazyre import lazy
 from meshdiag.model import Origin
@@ -26,10 +26,11 @@ class Place:
     previous: bool = False
     role: str = LOG
     layout: str = ""
+    cluster: str = ""
 
     def origin(self, path: str) -> Origin:
         """The origin of the lines of `path`."""
-        return Origin(path, "", self.namespace, self.pod, self.container, self.previous)
+        return Origin(path, self.cluster, self.namespace, self.pod, self.container, self.previous)
 
 
 Parts = tuple[str, ...]
@@ -57,6 +58,21 @@ def _label(text: str) -> bool:
 
 def _names(namespace: str, pod: str, container: str = "") -> bool:
     return _label(namespace) and _SUBDOMAIN.match(pod) is not None and (not container or _label(container))
+
+
+def capture(parts: Parts) -> Place | None:
+    """`meshdiag tail --save` (capture.py): clusters/CLUSTER/NS/POD/CONTAINER[-previous].log; capture.json tells what is missing."""
+    if parts[-1] == "capture.json":
+        return Place(role=STATE)
+    if len(parts) < 5 or parts[-5] != "clusters" or not parts[-1].endswith(".log"):
+        return None
+    container = parts[-1].removesuffix(".log")
+    previous = container.endswith("-previous")
+    container = container.removesuffix("-previous")
+    if not _names(parts[-3], parts[-2], container):
+        return None
+    cluster = "" if parts[-4] == "cluster" else parts[-4]
+    return Place(parts[-3], parts[-2], container, previous, cluster=cluster)
 
 
 def bug_report(parts: Parts) -> Place | None:
@@ -215,6 +231,7 @@ def _generated(name: str) -> bool:
 
 
 LAYOUTS: tuple[Rule, ...] = (
+    capture,
     bug_report,
     must_gather,
     pod_logs,
@@ -241,5 +258,5 @@ def place(path: str) -> Place:
     for rule in LAYOUTS:
         found = rule(parts)
         if found is not None:
-            return Place(found.namespace, found.pod, found.container, found.previous, found.role, rule.__name__)
+            return replace(found, layout=rule.__name__)
     return Place()

@@ -1,0 +1,212 @@
+"""Asking the API server: GET requests on the official asyncio client, with errors that tell what to do next.
+
+Lists and watches stay JSON: of a pod a handful of values count, and the client's models cost a hundred times their reading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from meshdiag.sources.kubernetes.access import Login
+
+if TYPE_CHECKING:
+    import aiohttp
+    from kubernetes.aio.client import ApiClient
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+ERROR_BYTES = 64 << 10
+READ_BUFFER = 64 << 10
+"""Bytes of a stream that wait in the client; twice as many stop the sender."""
+
+Query = Mapping[str, str | int | bool]
+
+
+@dataclass
+class ApiError(Exception):
+    """What the server answered instead: its status code and words; `retry_after` in seconds when it names it."""
+
+    status: int
+    message: str
+    reason: str = ""
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.reason or ''}".strip() + f": {self.message}"
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may work later."""
+        return self.status in (408, 425, 429) or self.status >= 500
+
+
+class Unreachable(Exception):
+    """No answer: the server cannot be reached, or the connection broke; says why."""
+
+
+class Api:
+    """One cluster's API. `async with Api(login) as api`; for one event loop."""
+
+    def __init__(self, login: Login) -> None:
+        self.login = login
+        self._client: ApiClient | None = None
+        self._connector: aiohttp.TCPConnector | None = None
+        self._old: list[tuple[ApiClient, aiohttp.TCPConnector]] = []
+        self._identity: tuple[Any, ...] = ()
+        self.ahead = 0.0
+        """Seconds that the server's clock is ahead of ours, as of its latest answer."""
+
+    async def __aenter__(self) -> Api:
+        await self._ready()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        parts = [*self._old, *([(self._client, self._connector)] if self._client and self._connector else [])]
+        self._client, self._old = None, []
+        for client, connector in parts:
+            await client.close()
+            await connector.close()
+
+    async def _ready(self, refused: bool = False) -> ApiClient:
+        renewed = await self.login.renew(refused)
+        if self._client is not None and not renewed:
+            return self._client
+        import aiohttp
+        from kubernetes.aio.client import ApiClient
+
+        configuration = self.login.configuration
+        identity = (
+            configuration.host, configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file, configuration.proxy,
+            configuration.verify_ssl, configuration.tls_server_name,
+        )  # fmt: skip
+        if self._client is not None and identity == self._identity:
+            self._client.configuration.api_key = configuration.api_key  # connections that are open stay
+            return self._client
+        if self._client is not None and self._connector is not None:
+            self._old.append((self._client, self._connector))
+        client = ApiClient(configuration)
+        # no limit: every stream keeps a connection, and HTTP/1.1 has one answer a connection
+        self._connector = aiohttp.TCPConnector(limit=0, ssl=client.rest_client.ssl_context, socket_factory=_socket)
+        configuration.client_session_kwargs = {"connector": self._connector, "read_bufsize": READ_BUFFER}
+        client.user_agent = "meshdiag"
+        self._client, self._identity = client, identity
+        return client
+
+    async def get(self, path: str, **query: str | int | bool) -> dict[str, Any]:
+        """The JSON object at a path. Raises ApiError and Unreachable."""
+        response = await self.open(path, query, total=ANSWER_SECONDS)
+        with _told(self.where):
+            async with response:
+                answer = json.loads(await response.read())
+        if not isinstance(answer, dict):
+            raise Unreachable(f"{self.where} answered something else than Kubernetes does")
+        return answer
+
+    async def open(
+        self, path: str, query: Query, *, total: float | None = None, read: float | None = None
+    ) -> aiohttp.ClientResponse:
+        """The response to a GET, its body unread. `total` and `read`: seconds for all, and without any byte.
+
+        Without them it may take any time: a kubelet does not answer at all before a quiet container writes a line.
+        Raises ApiError and Unreachable.
+        """
+        import aiohttp
+        from multidict import CIMultiDict
+
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=read)
+        for attempt in (0, 1):
+            with _told(self.where):
+                client = await self._ready(refused=attempt > 0)
+                method, url, headers, body, post = await client.param_serialize(
+                    "GET",
+                    path,
+                    query_params=[(k, v if isinstance(v, (str, int)) else str(v)) for k, v in query.items()],
+                    header_params={"Accept": "application/json, */*"},
+                    auth_settings=["BearerToken"],
+                )
+                all_headers = CIMultiDict([*headers.items(), *self.login.headers])
+                answer = await client.call_api(method, url, all_headers, body, post, _request_timeout=timeout)
+                response: aiohttp.ClientResponse = answer.response
+                if response.status < 400:
+                    self._compare_clocks(response)
+                    return response
+                error = await _error(response)
+            if error.status != 401 or attempt:
+                raise error
+        raise AssertionError("unreachable")
+
+    @property
+    def where(self) -> str:
+        """The server as a person knows it."""
+        return f"{self.login.access.name} ({self.login.configuration.host})"
+
+    def _compare_clocks(self, response: aiohttp.ClientResponse) -> None:
+        with contextlib.suppress(TypeError, ValueError):
+            there = parsedate_to_datetime(response.headers.get("Date", ""))
+            self.ahead = (there - datetime.now(there.tzinfo)).total_seconds()
+
+
+async def json_lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
+    """The JSON objects of a watch, a line each, however they are cut into chunks. Raises Unreachable when it breaks."""
+    pieces: list[bytes] = []
+    with _told("the watch"):
+        async for data in response.content.iter_any():
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                whole = b"".join([*pieces, line])
+                pieces = []
+                if whole.strip():
+                    event = json.loads(whole)
+                    if isinstance(event, dict):
+                        yield event
+            if rest:
+                pieces.append(rest)
+
+
+async def _error(response: aiohttp.ClientResponse) -> ApiError:
+    async with response:
+        body = await response.content.read(ERROR_BYTES)
+    try:
+        status = json.loads(body)
+        message, reason = str(status.get("message", "")), str(status.get("reason", ""))
+    except (ValueError, AttributeError):
+        message, reason = body.decode("utf-8", "replace").strip(), response.reason or ""
+    wait = response.headers.get("Retry-After", "")
+    return ApiError(response.status, message[:2000], reason, float(wait) if wait.isdigit() else None)
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Any:
+    """What the client below raises, as Unreachable."""
+    import aiohttp
+
+    try:
+        yield
+    except TimeoutError:
+        raise Unreachable(f"{where} did not answer in time") from None
+    except aiohttp.ClientConnectorDNSError as e:
+        raise Unreachable(f"{where}: the name {e.host} is not known") from None
+    except aiohttp.ClientConnectorCertificateError as e:
+        raise Unreachable(f"{where}: its certificate is not trusted: {e.certificate_error}") from None
+    except (aiohttp.ClientError, OSError) as e:
+        raise Unreachable(f"{where}: {str(e) or type(e).__name__}") from None
+    except ValueError as e:
+        raise Unreachable(f"{where} answered something else than Kubernetes does: {e}") from None
+
+
+def _socket(address: Any) -> socket.socket:
+    """A socket that notices when the other side has vanished: an idle stream would wait for ever."""
+    family, kind, protocol, _, _ = address
+    one = socket.socket(family, kind, protocol)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            one.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return one

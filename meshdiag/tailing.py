@@ -66,6 +66,7 @@ def tail(
     as_user: str = "",
     as_groups: Iterable[str] = (),
     save: str | os.PathLike[str] | None = None,
+    grep: str = "",
     ordered: float | None = None,
     window: timedelta | None = WINDOW,
     patterns: Sequence[str | os.PathLike[str]] = (),
@@ -91,6 +92,7 @@ def tail(
     max_streams         containers that are followed at once (default 2,000); the least important ones beyond it are left out, and said
     as_user, as_groups  impersonation, as kubectl's --as
     save                a new folder, to which all lines are written: a capture that `diagnose` reads
+    grep                only records in whose text this regular expression is found (the module `regex`)
     ordered             seconds by which a match may be held so that matches come in the order of their times; None: as they come
     window              `Tail.diagnosis` is of the last hour, or of so long; None: of all
     patterns, access_log_format, catalogue, pure   as for `diagnose`
@@ -100,7 +102,8 @@ def tail(
     """
     start = datetime.now(UTC) - since if isinstance(since, timedelta) else aware(since)
     sources, names = _local(inputs, tail_lines)
-    filters = Filters(since=start) if sources and start else Filters()
+    filters = Filters(since=start if sources else None, grep=grep)
+    _check_expression(grep)
     selection = Selection(
         namespaces=tuple(namespaces),
         all_namespaces=all_namespaces,
@@ -137,7 +140,7 @@ def _local(inputs: Sequence[Any], tail_lines: int | None) -> tuple[list[LiveSour
             sources.append(Pipe())
         elif isinstance(one, (str, os.PathLike)):
             text = os.fspath(one)
-            (paths if not isinstance(one, str) or _is_path(text) else names).append(text)
+            (paths if not isinstance(one, str) or is_local(text) else names).append(text)
         elif hasattr(one, "follow"):
             sources.append(one)
         elif hasattr(one, "read"):
@@ -151,9 +154,20 @@ def _local(inputs: Sequence[Any], tail_lines: int | None) -> tuple[list[LiveSour
     return sources, tuple(names)
 
 
-def _is_path(text: str) -> bool:
-    """Whether a path is meant, not something in a cluster; also one that is not there, so that the error is about it."""
-    looks = text.startswith(("/", "./", "../", "~")) or text.endswith((".log", ".txt", ".json", ".jsonl"))
+def _check_expression(text: str) -> None:
+    import regex
+
+    try:
+        regex.compile(text)
+    except regex.error as e:
+        raise MeshdiagError(f"{text!r} is no regular expression: {e}") from None
+
+
+def is_local(text: str) -> bool:
+    """Whether an input is a path or standard input, not something in a cluster; also a path that is not there."""
+    looks = (
+        text == "-" or text.startswith(("/", "./", "../", "~")) or text.endswith((".log", ".txt", ".json", ".jsonl"))
+    )
     return looks or Path(text).exists() or any(Path().glob(text) if "*" in text or "?" in text else ())
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from meshdiag.catalogue import Catalogue
     from meshdiag.views.style import Style
 
-EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILURES, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -58,11 +58,26 @@ def add_colour(c: argparse.ArgumentParser) -> None:
     c.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colour (NO_COLOR is obeyed)")
 
 
+def _seconds(text: str) -> float | None:
+    """Seconds of `1h30m`; None when it is no duration."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        return None
+    return sum(float(n) * _UNITS[u] for n, u in parts)
+
+
+def parse_duration(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time: give 30s, 5m, 1h30m")
+    return seconds
+
+
 def parse_time(text: str) -> datetime:
     now = datetime.now(UTC)
-    parts = _DURATION.findall(text)
-    if parts and "".join(n + u for n, u in parts) == text:
-        return now - timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+    seconds = _seconds(text)
+    if seconds is not None:
+        return now - timedelta(seconds=seconds)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -35,7 +35,7 @@ def add_reading(c: argparse.ArgumentParser, *, times: bool = True) -> None:
     add_colour(c)
 
 
-def add_choosing(c: argparse.ArgumentParser) -> None:
+def add_choosing(c: argparse._ActionsContainer) -> None:
     """The options that say which findings are shown."""
     c.add_argument("--cause", action="append", default=[], metavar="ID", help="only findings of this cause")
     c.add_argument("--min-severity", choices=[s.value for s in Severity], default="info", help="only findings this bad")
@@ -61,7 +61,7 @@ def read(
         until=until,
         namespaces=options.namespace,
         pods=pods,
-        access_log_format=_format(options.access_log_format),
+        access_log_format=format_of(options.access_log_format),
         jobs=options.jobs,
         progress=True,
     )
@@ -79,7 +79,8 @@ def must_have_read(diagnosis: Diagnosis, which: str = "") -> None:
         raise MeshdiagError(f"nothing could be read{which}: {diagnosis.problems[0]}")
 
 
-def _format(spec: str | None) -> str | None:
+def format_of(spec: str | None) -> str | None:
+    """The access log format that an option names: itself, or the content of @FILE."""
     if not spec or not spec.startswith("@"):
         return spec
     try:

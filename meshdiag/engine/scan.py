@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from meshdiag import formats
 from meshdiag.catalogue import NONE, Catalogue, Pattern
-from meshdiag.catalogue.conditions import number
+from meshdiag.catalogue.conditions import number, search
 from meshdiag.diagnosis import signals
 from meshdiag.diagnosis.bounded import bottom_k
 from meshdiag.diagnosis.findings import MAX_EDGES, Findings, place_of
@@ -47,12 +47,13 @@ _ALARMING = frozenset({"warning", "error", "critical"})
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which records count. Times are aware; names are compared exactly; None and empty mean all."""
+    """Which records count. Times are aware; names are compared exactly; `grep` is searched in their text. None and empty mean all."""
 
     since: datetime | None = None
     until: datetime | None = None
     namespaces: frozenset[str] = frozenset()
     pods: frozenset[str] = frozenset()
+    grep: str = ""
 
     def passes(self, record: Record, time: datetime | None) -> bool:
         """Whether the record counts; `time` stands in for a record without one."""
@@ -60,7 +61,11 @@ class Filters:
             return False
         if self.namespaces and namespace_of(record) not in self.namespaces:
             return False
-        return not self.pods or record.origin.pod in self.pods
+        return (not self.pods or record.origin.pod in self.pods) and self.finds(record.text)
+
+    def finds(self, text: str) -> bool:
+        """Whether `grep` is found in a text; no expression can hang."""
+        return not self.grep or search(self.grep, text) is not None
 
     def in_time(self, when: datetime | None) -> bool:
         """Whether a time is within the limits; an unknown one is."""

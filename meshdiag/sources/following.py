@@ -242,18 +242,18 @@ class _Name:
         """What is new, at most one block."""
         self.more = False
         found: list[Event] = []
+        trouble: OSError | None = None
         try:
             self.look()
         except OSError as error:
-            found += self._trouble(error)
-        if not self._files or self._is_idle():
-            return found
+            trouble = error
         try:
-            found += await self._read(self._files[0])
+            if self._files and not self._is_idle():
+                found = await self._read(self._files[0])
         except OSError as error:
+            trouble = error
             self._drop()  # to be opened again and read on
-            found += self._trouble(error)
-        return found
+        return found + self._tell(trouble)
 
     def look(self) -> None:
         """Sees what the name stands for now, and opens it when that is new. Raises OSError."""
@@ -296,6 +296,7 @@ class _Name:
             file.close()  # replaced since we looked: the next look sees what it is
             return
         self._files.append(file)
+        self._active = time.monotonic()
         self._watch.owners[file.identity] = self
         if before is not None:
             file.go_on_after(before)
@@ -310,12 +311,14 @@ class _Name:
         return self._now is not None and _identity(self._now) == file.identity
 
     async def _read(self, file: _Open) -> list[Event]:
-        found = [] if file.accepted else await self._accept(file)
-        if file.closed:
-            return found
+        found: list[Event] = []
+        if not file.accepted:
+            found = await self._accept(file)
+            if found or file.closed:
+                self.more = self.more or file.accepted
+                return found
         head = file.head
         block = file.read() if file.accepted else b""
-        self._told = ""
         self.more = block != b""
         if block is None:
             self._former = head
@@ -375,12 +378,11 @@ class _Name:
             self._watch.remember(file)
         self.more = bool(self._files)
 
-    def _trouble(self, error: OSError) -> list[Event]:
-        what = f"cannot be read: {error.strerror or error}"
-        if what == self._told:
-            return []
-        self._told = what
-        return [Problem(self._origin.path, what, "it is tried again")]
+    def _tell(self, trouble: OSError | None) -> list[Event]:
+        """The problem, when it is not the one that was there before."""
+        what = f"cannot be read: {trouble.strerror or trouble}" if trouble else ""
+        told, self._told = self._told, what
+        return [Problem(self._origin.path, what, "it is tried again")] if what not in ("", told) else []
 
 
 class _Open:

@@ -36,7 +36,7 @@ from meshdiag.sources.kubernetes.select import Selection, check
 from meshdiag.sources.live import Ended, Event, Gap, Lines, LiveSource, Opened, collected
 from meshdiag.sources.piped import Pipe
 
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.2
 STEP_BYTES = 1 << 20
 """Lines are looked at after so many seconds, or as soon as there are so many bytes of them."""
 

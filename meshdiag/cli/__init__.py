@@ -13,10 +13,10 @@ from meshdiag.cli.common import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Formatter
 from meshdiag.model import MeshdiagError
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "meshdiag") -> int:
     """Run the command line; returns the exit code."""
     try:
-        code = _run(argv)
+        code = _run(sys.argv[1:] if argv is None else list(argv), prog)
         sys.stdout.flush()
         return code
     except MeshdiagError as e:
@@ -31,20 +31,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def kubectl(argv: Sequence[str] | None = None) -> int:
+    """`kubectl meshdiag …`: the same command line; with kubectl's flags alone it is `tail`."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    options = parser().parse_args(arguments)
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+        arguments = ["tail", *arguments]
+    return main(arguments, "kubectl meshdiag")
+
+
+def _run(arguments: Sequence[str], prog: str) -> int:
+    options = parser(prog).parse_args(arguments)
     if options.run is None:
-        parser().print_help()
+        parser(prog).print_help()
         return EXIT_USAGE if arguments else EXIT_OK
     result: int = options.run(options)
     return result
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "meshdiag") -> argparse.ArgumentParser:
     """The argument parser (shell completion is made from it)."""
     top = argparse.ArgumentParser(
-        prog="meshdiag",
+        prog=prog,
         description="Diagnose an Istio service mesh from its logs.",
         epilog="Try it: meshdiag diagnose sample_logs/   ·   meshdiag explain UF",
         formatter_class=Formatter,

@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
         since = datetime.now(UTC) - DEFAULT_SINCE
     live = tail(
         *options.inputs,
-        namespaces=[n for some in options.namespace for n in some.split(",") if n],
+        namespaces=_namespaces(options),
         all_namespaces=options.all_namespaces,
         contexts=options.context,
         kubeconfig=options.kubeconfig,
@@ -163,6 +163,10 @@ def run(options: argparse.Namespace) -> int:
     return asyncio.run(_Show(options, live).follow())
 
 
+def _namespaces(options: argparse.Namespace) -> list[str]:
+    return [n for some in options.namespace for n in some.split(",") if n]
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of containers: give 1, 2, …")
@@ -184,7 +188,7 @@ class _Show:
         from meshdiag.diagnosis.windows import LogClock, Watch
         from meshdiag.views.tail import Look
 
-        self.options, self.live = options, live
+        self.options, self.live, self.namespaces = options, live, _namespaces(options)
         self.jsonl = options.output == "jsonl"
         self.lines = options.raw or options.all_lines
         self.width = min(shutil.get_terminal_size((120, 24)).columns, 200)
@@ -269,7 +273,7 @@ class _Show:
         (then, before), (_, lines) = self._speed[0], self._speed[-1]
         flow = self.live.flow
         pace = Pace(
-            ", ".join(self.options.namespace) or ("all namespaces" if self.options.all_namespaces else ""),
+            ", ".join(self.namespaces) or ("all namespaces" if self.options.all_namespaces else ""),
             len(flow.following),
             (lines - before) / (now - then) if now > then else 0.0,
             None,
@@ -363,7 +367,7 @@ class _Printer:
 
     def _drawn(self, items: Iterator[tuple[Origin, str, int, Match | None]]) -> Iterator[str]:
         causes, show = self._show.live.catalogue.causes, self._show
-        many = show.options.all_namespaces or len(show.options.namespace) != 1
+        many = show.options.all_namespaces or len(show.namespaces) > 1
         for origin, text, offset, match in items:
             match = match or self._matches.pop((origin, offset), None)
             severity = causes[match.cause].severity if match else None

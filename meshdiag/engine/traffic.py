@@ -23,11 +23,13 @@ def clusters(block: bytearray, stop: int) -> Iterator[tuple[bytes, bytes, int]]:
     """(a line's beginning when it may name a pod, upstream cluster, count) of the access lines of block[:stop]."""
     lines = bytes(block[:stop]).split(b"\n")
     text: Counter[tuple[bytes, bytes]] = Counter()
+    # bare, or behind the kubelet's time
+    access = [line for line in lines if line[:2] == b"[2" or line[29:33] == b"Z [2"]
     plain: Counter[bytes] = Counter(
-        [tail[1] for line in lines if line[:2] == b"[2" and len(tail := line.rsplit(b" ", _AFTER_CLUSTER + 1)) > 6]
+        [tail[1] for line in access if len(tail := line.rsplit(b" ", _AFTER_CLUSTER + 1)) > 6]
     )
-    for line in lines:
-        if line[:2] == b"[2" or len(line) < 50:
+    for line in lines if len(access) < len(lines) else ():
+        if line[:2] == b"[2" or line[29:33] == b"Z [2" or len(line) < 50:
             continue
         if match := _JSON.search(line):
             text[_head(line), match[1]] += 1

@@ -38,6 +38,22 @@ from tests.live.streams import LogOptions, LogStream, WatchStream, flag, number
 
 T = TypeVar("T")
 
+_VERBS = ["get", "list", "watch"]
+DISCOVERY: Mapping[str, Json] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {
+        "kind": "APIResourceList",
+        "groupVersion": "v1",
+        "resources": [
+            {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": _VERBS, "shortNames": ["po"]},
+            {"name": "pods/log", "singularName": "", "namespaced": True, "kind": "Pod", "verbs": ["get"]},
+            {"name": "namespaces", "singularName": "namespace", "namespaced": False, "kind": "Namespace", "verbs": _VERBS},
+        ],
+    },
+}
+"""What kubectl asks first: which resources there are."""
+
 VERSION: Mapping[str, str] = {
     "major": "1",
     "minor": "35",
@@ -579,6 +595,8 @@ class ApiServer:
             self._send(connection, request, 200, [b"ok"], (_NOSNIFF,), TEXT_UTF8)
         elif request.path == "/version":
             self._send(connection, request, 200, [json.dumps(self.version, indent=2).encode()])
+        elif request.path in DISCOVERY:
+            self._send(connection, request, 200, [json.dumps(DISCOVERY[request.path]).encode()])
         elif target.group or not target.resource:
             self._send(connection, request, 404, [b"404 page not found\n"], (_NOSNIFF,), TEXT_UTF8)
         elif target.resource not in KINDS or target.subresource not in ("", "log"):

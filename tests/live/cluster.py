@@ -397,6 +397,9 @@ class Cluster:
             if f"{namespace}/{name}" in self.pods:
                 raise ValueError(f"there is a pod {namespace}/{name}")
             self._addresses += 1
+            labels = dict(labels or {})
+            if owner is not None and owner[0] == "ReplicaSet":  # a Deployment's, which labels its pods so
+                labels.setdefault("pod-template-hash", owner[1].rpartition("-")[2])
             pod = Pod(
                 namespace,
                 name,

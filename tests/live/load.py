@@ -114,7 +114,7 @@ async def serve(
         for pod in targets:
             cluster.terminate(pod, PROXY)
         with contextlib.suppress(TimeoutError):
-            await server.until(lambda: not server.connections, wait)
+            await server.until(lambda: not server.open_streams, min(wait, 5))
         sent = server.stats["log.bytes"]
         result = {"lines": written, "sent_lines": server.stats["log.lines"], "sent_bytes": sent}
         print(json.dumps({**result, "seconds": round(took, 3), "cpu": round(cpu, 3)}), flush=True)

@@ -190,6 +190,24 @@ def test_tail_is_not_for_what_appears_later(tmp_path, log):
     follow(scenario, log, tmp_path / "b.log", tail=1)
 
 
+def test_tail_is_not_for_what_appears_before_its_first_turn(tmp_path, log):
+    log.write_bytes(b"one\n")
+    other = tmp_path / "b.log"
+    got = Followed()
+
+    async def scenario():
+        async with contextlib.aclosing(Files([log, other], tail=0, poll=POLL).follow()) as events:
+            async for event in events:
+                got.events.append(event)
+                if isinstance(event, Opened) and event.origin.path == str(log):
+                    other.write_bytes(b"two\n")
+                if got.data:
+                    return
+
+    asyncio.run(scenario())
+    assert got.data == {"b.log": b"two\n"}
+
+
 def test_a_long_line_is_cut_and_told_once(log):
     long = b"x" * (3 << 20) + b"\n"
     kept = b"x" * (64 << 10) + b"\n"
@@ -452,6 +470,30 @@ def test_two_names_of_a_file_are_read_as_one(tmp_path, log):
     assert set(follow(scenario, log, link, hard).data) == {"a.log"}
 
 
+def test_a_link_stays_a_second_name_when_the_file_is_rotated_between_two_looks(tmp_path, log):
+    link, busy = tmp_path / "link.log", tmp_path / "busy.log"
+    log.write_bytes(b"one\n")
+    busy.write_bytes(b"1\n")
+    link.symlink_to(log)
+    got = Followed()
+
+    async def scenario():
+        async with contextlib.aclosing(Files([log, busy, link], poll=POLL).follow()) as events:
+            async for event in events:
+                got.events.append(event)
+                if isinstance(event, Lines) and event.origin.path == str(busy):
+                    if event.data == b"1\n":
+                        asyncio.get_running_loop().call_later(5 * POLL, append, busy, b"2\n")
+                    else:  # log had its turn, link has not
+                        log.rename(tmp_path / "old")
+                        log.write_bytes(b"two\n")
+                if b"two\n" in b"".join(got.data.values()):
+                    return
+
+    asyncio.run(scenario())
+    assert got.data == {"a.log": b"one\ntwo\n", "busy.log": b"1\n2\n"}
+
+
 # --- Folders and patterns --------------------------------------------------------------------------------------------
 
 
@@ -593,6 +635,22 @@ def test_a_name_that_becomes_something_else_is_told_once(tmp_path, log):
 
     followed = follow(scenario, log)
     assert [p.what for p in followed.of(Problem)] == ["cannot be read: not a regular file"]
+
+
+def test_a_file_whose_first_read_fails_is_opened_all_the_same(log, monkeypatch):
+    log.write_bytes(b"one\n")
+    read, tries = following._Open.read, 0
+
+    def fail(file):
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OSError(5, "Input/output error")
+        return read(file)
+
+    monkeypatch.setattr(following._Open, "read", fail)
+    followed = follow(lambda followed: followed.has(log, b"one\n"), log)
+    assert [type(e) for e in followed.events] == [Opened, Problem, Lines]
 
 
 def test_reading_goes_on_where_it_failed(log, monkeypatch):

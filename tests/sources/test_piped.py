@@ -222,6 +222,7 @@ def test_standard_input_as_a_terminal():
         os.set_blocking(theirs, False)
         process = subprocess.Popen([sys.executable, "-c", FOLLOW], stdin=theirs, stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"Opened\n"
+        time.sleep(0.1)  # so that it waits: there is nothing to read yet
         os.write(ours, b"one\n")
         assert process.stdout.readline() == b"b'one\\n'\n"
         process.kill()

@@ -19,6 +19,8 @@ UID = "0b6c0b6e-4c2e-4b8f-9f5e-3c1f7d0a9a11"
 ID = "a" * 64
 
 KNOWN = [
+    (f"saved/clusters/k3d-mesh/prod/{POD}/istio-proxy.log", ("prod", POD, "istio-proxy", False)),
+    (f"saved/clusters/cluster/prod/{POD}/istio-proxy-previous.log", ("prod", POD, "istio-proxy", True)),
     (f"bug-report.tar.gz!bug-report/proxies/prod/{POD}/istio-proxy.log", ("prod", POD, "istio-proxy", False)),
     (
         "x/bug-report/proxies/istio-system/ztunnel-x2k9p/istio-proxy.log",

@@ -170,7 +170,7 @@ async def collect_soak(config: str, out: str, said: str) -> None:
                     quiet = now
                     newest = data[-1][data[-1].rfind(b"\n", 0, -1) + 1 :][:19].decode()
                     behind.append(time.time() - datetime.fromisoformat(newest).replace(tzinfo=UTC).timestamp())
-                elif os.path.exists(said) and now - quiet > 3:  # noqa: ASYNC240, PTH110
+                elif os.path.exists(said) and now - quiet > 3:  # noqa: PTH110
                     break
     gaps = len(live.flow.gaps)
     report = {

@@ -3,16 +3,21 @@
 `sinceTime` of the API counts whole seconds, so whoever resumes gets lines again that were read before. They are told by what they
 are: the time that the kubelet writes before them (nanoseconds) and their text. A count of the lines of the last second would
 not do: after a rotation the log no longer has them, and the two output streams of a container may be written out of order.
+
+Only the latest lines are remembered. Those that were read before them in the same second come first when the log is read again, as a log
+keeps its order; so until the first remembered line comes, lines that are not later than what was forgotten are not new.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import dropwhile
 
-MEMORY = 64 << 10
-"""Bytes of the latest lines that are remembered; of more in one second the older ones are told by their time alone."""
+MEMORY = 32 << 10
+"""Bytes of the latest lines that are remembered at least, if there were so many; at most twice as many, or one line."""
 
 DISORDER = 100_000_000
 """Nanoseconds by which a line may stand behind a later one: the runtime copies standard output and error side by side."""
@@ -20,6 +25,12 @@ DISORDER = 100_000_000
 SECOND = 1_000_000_000
 _FOREVER = 1 << 63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_SECOND = int((datetime.max.replace(microsecond=0, tzinfo=UTC) - _EPOCH).total_seconds())
+
+_STAMP = re.compile(
+    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d{0,9})?(?:Z|([+-])(\d\d):(\d\d))[ \n]"
+)
+"""A time as the kubelet writes it, in its node's time zone; before an empty line there may be no blank behind it."""
 
 
 def stamp(data: bytes, start: int = 0) -> int | None:
@@ -28,33 +39,17 @@ def stamp(data: bytes, start: int = 0) -> int | None:
     >>> stamp(b"2026-11-22T23:32:13.455026000Z hello")
     1795390333455026000
     """
-    end = data.find(b" ", start, start + 40)
-    if end < 0:
-        end = data.find(b"\n", start, start + 40)  # of an empty line, when something cut the blank
-        if end < 0:
-            return None
-    text = data[start:end]
-    if text[10:11] != b"T" or not text[:4].isdigit():
+    found = _STAMP.match(data, start)
+    if found is None:
         return None
-    seconds = _second(text[:19])
+    text, fraction, sign, hours, minutes = found.groups()
+    seconds = _second(text)
     if seconds is None:
         return None
-    rest = text[19:]
-    nanos = 0
-    if rest[:1] == b".":
-        at = 1
-        while rest[at : at + 1].isdigit():
-            at += 1
-        if at == 1:
-            return None
-        nanos = int(rest[1:10][: at - 1].ljust(9, b"0"))
-        rest = rest[at:]
-    if rest != b"Z":
-        zone = _zone(rest)
-        if zone is None:
-            return None
-        seconds -= zone
-    return seconds * SECOND + nanos
+    if sign is not None:
+        east = int(hours) * 3600 + int(minutes) * 60
+        seconds += east if sign == b"-" else -east
+    return max(seconds * SECOND + (int(fraction.ljust(9, b"0")) if fraction else 0), 0)
 
 
 _known: tuple[bytes, int] = (b"", 0)
@@ -74,17 +69,9 @@ def _second(text: bytes) -> int | None:
     return seconds
 
 
-def _zone(text: bytes) -> int | None:
-    """Seconds east of UTC of `+02:00`."""
-    if len(text) != 6 or text[:1] not in b"+-" or text[3:4] != b":" or not (text[1:3] + text[4:]).isdigit():
-        return None
-    offset = int(text[1:3]) * 3600 + int(text[4:]) * 60
-    return -offset if text[:1] == b"-" else offset
-
-
 def moment(nanos: int) -> datetime:
-    """The time of a stamp, UTC."""
-    return _EPOCH + timedelta(microseconds=nanos // 1000)
+    """The time of a stamp, UTC; of one beyond the year 9999 the end of that year."""
+    return _EPOCH + timedelta(seconds=min(nanos // SECOND, _LAST_SECOND), microseconds=nanos % SECOND // 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +96,26 @@ class Cursor:
     last: int = -1
     """The latest time of a line, in nanoseconds since 1970; -1 when there was none."""
 
-    _memory: deque[tuple[int, bytes]] = field(default_factory=deque)
+    _now: int = -1
+    """The time of the line that came last: earlier than `last` when the node's clock was set back."""
+
+    _memory: deque[tuple[int, int, bytes]] = field(default_factory=deque)
+    """The latest lines without a gap, as they came, and the times of the first and the last of each piece."""
+
     _size: int = 0
-    _forgot: bool = False
-    """Lines were forgotten that a resumed stream may give again."""
+    _forgotten: int = -1
+    """No line that is not remembered any more is later than this."""
 
     _seen: Counter[bytes] | None = None
     _besides: Counter[bytes] = field(default_factory=Counter)
-    _low: int = 0
+    _old: int = -1
     _until: int = 0
     _met: bool = False
     _lenient: bool = False
 
     def copy(self) -> Cursor:
         """A cursor that stands at the same place."""
-        return Cursor(self.last, self._memory.copy(), self._size, self._forgot)
+        return Cursor(self.last, self._now, self._memory.copy(), self._size, self._forgotten)
 
     def resume(self, besides: bytes = b"") -> datetime | None:
         """The time to ask from (a whole second), None when nothing was read yet; then lines are told from those read before.
@@ -133,24 +125,24 @@ class Cursor:
         self._besides = Counter(_lines(besides))
         if self.last < 0:
             self._seen = Counter() if besides else None
-            self._low, self._until, self._met = 0, _FOREVER, True
+            self._old, self._until, self._met = -1, _FOREVER, True
             return None
-        since = (self.last - DISORDER) // SECOND * SECOND
-        told = [(t, line) for _, data in self._memory for line in _lines(data) if (t := stamp(line)) is not None]
-        self._low = since
-        if self._forgot and told:
-            # of those that were forgotten some may have the time of the first that is remembered
-            self._low = max(since, next((t for t, _ in told if t != told[0][0]), told[0][0]))
-        lines = [line for t, line in told if t >= self._low]
-        self._seen = Counter(lines)
+        since = self._since()
+        told = [(t, line) for _, _, data in self._memory for line in _lines(data) if (t := stamp(line)) is not None]
+        if self._forgotten >= since and told:
+            # of several lines with one time some may have been forgotten, so these do not show where the remembered ones begin
+            first = told[0][0]
+            told = list(dropwhile(lambda item: item[0] == first, told)) or told
+        self._seen = Counter(line for t, line in told if t >= since)
+        self._old = max(self._forgotten, since - 1)
         self._until = self.last + DISORDER + SECOND
-        self._met = not told or self._lenient
+        self._met = not told
         return moment(since)
 
     def begin(self) -> None:
         """From here on another log is read, which does not have the lines before."""
         self._memory.clear()
-        self._size, self._forgot, self._seen = 0, False, None
+        self._size, self._forgotten, self._seen = 0, -1, None
 
     def forgive(self) -> None:
         """The next log need not have the lines before."""
@@ -174,20 +166,23 @@ class Cursor:
 
     def _with_notes(self, data: bytes) -> Taken:
         """Lines among which are some that the kubelet wrote itself."""
-        lines = _lines(data)
-        times = [stamp(line) for line in lines]
-        new = b"".join(line for line, t in zip(lines, times, strict=True) if t is not None)
-        known = [t for t in times if t is not None]
+        lines = [(stamp(line), line) for line in _lines(data)]
+        new = b"".join(line for t, line in lines if t is not None)
+        known = [t for t, _ in lines if t is not None]
         if known:
             self._remember(known[0], known[-1], new)
-        return Taken(new, None, tuple(line for line, t in zip(lines, times, strict=True) if t is None))
+        return Taken(new, None, tuple(line for t, line in lines if t is None))
 
     def _told_apart(self, data: bytes) -> Taken:
-        seen, new, said = self._seen, [], []
+        seen = self._seen
+        assert seen is not None
+        new: list[bytes] = []
+        times: list[int] = []
+        said: list[bytes] = []
         missed: tuple[int, int] | None = None
         at = 0
-        assert seen is not None
         for line in _lines(data):
+            at += len(line)
             t = stamp(line)
             if t is None:
                 said.append(line)
@@ -196,43 +191,46 @@ class Cursor:
                 self._met = True
             elif self._besides[line] > 0:
                 self._besides[line] -= 1
-            elif t < self._low:
+            elif self._met or t > self._old:
+                if not self._met and not self._lenient:
+                    missed = (self.last, t)
                 self._met = True
-            else:
-                if not self._met:
-                    missed = missed or (self.last, t)
-                    self._met = True
                 new.append(line)
+                times.append(t)
                 if t > self._until:  # whatever comes now was not read before
                     self._seen = None
                     break
-            at += len(line)
-        if self._seen is not None:
-            lines = b"".join(new)
-            if lines:
-                times = [t for line in new if (t := stamp(line)) is not None]
-                self._remember(times[0], max(times), lines)
-            return Taken(lines, missed, tuple(said))
-        rest = self.take(b"".join(new) + data[at + len(new[-1]) :])
-        return Taken(rest.lines, missed, (*said, *rest.said))
+        if self._seen is None:
+            rest = self.take(b"".join(new) + data[at:])
+            return Taken(rest.lines, missed, (*said, *rest.said))
+        lines = b"".join(new)
+        if times:
+            self._remember(times[0], times[-1], lines)
+        return Taken(lines, missed, tuple(said))
 
     def _remember(self, first: int, last: int, data: bytes) -> None:
-        self.last = max(self.last, last)
+        self.last, self._now = max(self.last, last), last
         self._lenient = False
         memory = self._memory
         if len(data) > MEMORY:
-            self._forgot = True
             data = data[data.find(b"\n", len(data) - MEMORY) + 1 :] or data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
-            first = stamp(data) or first
-        memory.append((first, data))
+            forgotten, first = first, stamp(data) or first
+            memory.clear()
+            self._size = 0
+            self._forgotten = max(self._forgotten, forgotten, first + DISORDER)
+        memory.append((first, last, data))
         self._size += len(data)
-        since = (self.last - DISORDER) // SECOND * SECOND
-        while len(memory) > 1 and (memory[1][0] < since or self._size > MEMORY):
-            if memory[1][0] >= since:
-                self._forgot = True
-            elif self._forgot and memory[0][0] < since:
-                self._forgot = False
-            self._size -= len(memory.popleft()[1])
+        since = self._since()
+        while len(memory) > 1 and (self._size - len(memory[0][2]) >= MEMORY or memory[1][0] < since - DISORDER):
+            begin, end, gone = memory.popleft()
+            self._size -= len(gone)
+            # a line is not later than one behind it and the disorder, unless the clock was set back
+            self._forgotten = max(self._forgotten, begin, end, memory[0][0] + DISORDER)
+
+    def _since(self) -> int:
+        """No line that comes is earlier than this, a whole second."""
+        now = self._now if self._now < self.last - DISORDER else self.last
+        return (now - DISORDER) // SECOND * SECOND
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -29,11 +29,14 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]")
 class Capture:
     """Writes events to a folder, which must be empty or not there. `with Capture(path) as capture: capture.write(event)`.
 
+    With a `limit` (bytes) it saves no more lines once it is reached, and `is_full` is set.
     Raises MeshdiagError when the folder cannot be used or a file cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], limit: int | None = None) -> None:
         self.folder = Path(folder)
+        self.is_full = False
+        self._left = limit
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.iterdir()):
@@ -54,6 +57,11 @@ class Capture:
         """Saves lines; notes a gap or a problem."""
         match event:
             case Lines(origin, _, data):
+                if self._left is not None:
+                    self._left -= len(data)
+                    self.is_full = self._left < 0
+                    if self.is_full:
+                        return
                 path = self.folder / path_of(origin)
                 try:
                     self._file(path).write(data)

@@ -65,7 +65,7 @@ def tail(
     max_streams: int | None = None,
     as_user: str = "",
     as_groups: Iterable[str] = (),
-    save: str | os.PathLike[str] | None = None,
+    save: str | os.PathLike[str] | Capture | None = None,
     grep: str = "",
     ordered: float | None = None,
     window: timedelta | None = WINDOW,
@@ -235,7 +235,7 @@ class Tail:
         scanning: _Scanning,
         *,
         duration: float | None = None,
-        save: str | os.PathLike[str] | None = None,
+        save: str | os.PathLike[str] | Capture | None = None,
         ordered: float | None = None,
         window: timedelta | None = WINDOW,
     ) -> None:
@@ -269,7 +269,9 @@ class Tail:
         lost: set[Problem] = set()
         scanner = self._scanning.scanner(found.append if matches else None)
         live = LiveScanner(scanner, time.monotonic)
-        capture = Capture(self._save) if self._save is not None else contextlib.nullcontext()
+        capture: Any = self._save
+        if not isinstance(capture, Capture):
+            capture = contextlib.nullcontext() if capture is None else Capture(capture)
         end = None if self._duration is None else time.monotonic() + self._duration
         due = 0.0
         with capture as saving:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -28,6 +29,11 @@ class View:
     causes: frozenset[str] = frozenset()
     min_severity: Severity = Severity.INFO
     suppress: tuple[str, ...] = ()
+    namespaces: frozenset[str] = frozenset()
+    workloads: frozenset[str] = frozenset()
+    pods: frozenset[str] = frozenset()
+    since: datetime | None = None
+    until: datetime | None = None
 
     def shows(self, finding: Finding) -> bool:
         """Whether a finding is shown."""
@@ -35,11 +41,42 @@ class View:
             return False
         if finding.severity.rank > self.min_severity.rank:
             return False
+        if not self._is_about(finding):
+            return False
         for rule in self.suppress:
             cause, _, subject = rule.partition("=")
             if cause == finding.cause and (not subject or fnmatchcase(str(finding.subject), subject)):
                 return False
         return True
+
+    def _is_about(self, finding: Finding) -> bool:
+        """Whether it concerns the namespaces, workloads (globs), pods (globs) and times that are asked for."""
+        s = finding.subject
+        named = (s.source, s.destination, str(s))
+        if self.namespaces and s.namespace not in self.namespaces:
+            spaces = {part for name in named for part in _namespaces(name)}
+            if self.namespaces.isdisjoint(spaces):
+                return False
+        if self.workloads and not any(fnmatchcase(_workload(n), g) for n in (s.name, *named) for g in self.workloads):
+            return False
+        if self.pods and not any(fnmatchcase(p.rpartition("/")[2], g) for p, _ in finding.pods for g in self.pods):
+            return False
+        return not (
+            (self.since and finding.last and finding.last < self.since)
+            or (self.until and finding.first and finding.first > self.until)
+        )
+
+
+def _namespaces(name: str) -> tuple[str, ...]:
+    """The namespaces that `shop/cart` and `cart.shop.svc.cluster.local:80` may name."""
+    head, slash, _ = name.partition("/")
+    parts = name.partition(":")[0].split(".")
+    return (*((head,) if slash else ()), *(parts[1:2] if len(parts) > 1 else ()))
+
+
+def _workload(name: str) -> str:
+    """`cart` of `shop/cart` and of `cart.shop.svc.cluster.local:80`."""
+    return name.rpartition("/")[2].partition(":")[0].partition(".")[0]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class Finding:
     explains, explained_by are ranks of other findings; alternatives are causes that share these lines.
     requests is how many requests failed (retries of one are one request), None when the lines have no request id; total how many
     there were on the edge, failed or not, None when not known. reach lists the clients of a service and their lines.
-    facts are names out of the first sample, for remedies; minutes is how many lines there were when.
+    facts are names out of the first sample, for remedies; minutes is how many lines there were when, pods who told of it and how
+    often (at most 50, the most frequent first).
     """
 
     rank: int
@@ -63,6 +64,7 @@ class Finding:
     onset: Onset | None = None
     changes: tuple[Change, ...] = ()
     minutes: Counts = Counts()
+    pods: tuple[tuple[str, int], ...] = ()
 
     def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
         """The finding in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""

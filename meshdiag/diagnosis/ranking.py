@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from heapq import nlargest
 from typing import Any
 
 from meshdiag import remedies
@@ -23,6 +24,7 @@ from meshdiag.model import Change, Confidence, Evidence, Kind, State, Subject
 CHANGE_SECONDS = 300
 """What changed so many seconds before a failure began may have brought it about."""
 
+PODS = 50
 CHANGES = 3
 """Changes that are told of one finding."""
 
@@ -468,4 +470,7 @@ def _finding(
         onset=case.onset,
         changes=case.changes,
         minutes=Counts(tally.minutes.width, tuple(sorted(tally.minutes.counts.items()))),
+        pods=tuple(
+            (name, place.count) for name, place in nlargest(PODS, tally.places.items(), key=lambda p: p[1].count)
+        ),
     )

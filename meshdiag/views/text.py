@@ -44,6 +44,20 @@ def render(
     return "\n".join(lines) + "\n"
 
 
+def render_finding(
+    diagnosis: Diagnosis, finding: Finding, *, width: int = 100, style: Style | None = None, redacted: bool = True
+) -> str:
+    """Everything about one finding: what proves it, what else it may be, what it explains, what to do."""
+    page = _Page(max(40, width), style or Style(False), redacted, True)
+    return "\n".join(page.finding(finding, None, symptoms(diagnosis.failures))) + "\n"
+
+
+def render_unknown(diagnosis: Diagnosis, *, width: int = 100, style: Style | None = None, redacted: bool = True) -> str:
+    """All shapes of lines that no pattern knows."""
+    page = _Page(max(40, width), style or Style(False), redacted, True)
+    return "\n".join(page.unknown(diagnosis)).lstrip("\n") + "\n"
+
+
 class _Page:
     def __init__(self, width: int, style: Style, redacted: bool, verbose: bool) -> None:
         self.width, self.style, self.verbose = width, style, verbose

@@ -27,9 +27,7 @@ _FOREVER = 1 << 63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = int((datetime.max.replace(microsecond=0, tzinfo=UTC) - _EPOCH).total_seconds())
 
-_STAMP = re.compile(
-    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d{0,9})?(?:Z|([+-])(\d\d):(\d\d))[ \n]"
-)
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d{0,9})?(?:Z|([+-])(\d\d):(\d\d))[ \n]")
 """A time as the kubelet writes it, in its node's time zone; before an empty line there may be no blank behind it."""
 
 
@@ -94,7 +92,7 @@ class Cursor:
     """
 
     last: int = -1
-    """The latest time of a line, in nanoseconds since 1970; -1 when there was none."""
+    """The latest time of a line, in nanoseconds since 1970, or at most DISORDER earlier; -1 when there was none."""
 
     _now: int = -1
     """The time of the line that came last: earlier than `last` when the node's clock was set back."""
@@ -129,11 +127,11 @@ class Cursor:
             return None
         since = self._since()
         told = [(t, line) for _, _, data in self._memory for line in _lines(data) if (t := stamp(line)) is not None]
-        if self._forgotten >= since and told:
-            # of several lines with one time some may have been forgotten, so these do not show where the remembered ones begin
-            first = told[0][0]
-            told = list(dropwhile(lambda item: item[0] == first, told)) or told
-        self._seen = Counter(line for t, line in told if t >= since)
+        first = told[0][0] if told and self._forgotten >= since else -1
+        told = [item for item in told if item[0] >= since]
+        # of several lines with one time some may have been forgotten, so these do not show where the remembered ones begin
+        told = list(dropwhile(lambda item: item[0] == first, told)) or told
+        self._seen = Counter(line for _, line in told)
         self._old = max(self._forgotten, since - 1)
         self._until = self.last + DISORDER + SECOND
         self._met = not told
@@ -214,18 +212,24 @@ class Cursor:
         memory = self._memory
         if len(data) > MEMORY:
             data = data[data.find(b"\n", len(data) - MEMORY) + 1 :] or data[data.rfind(b"\n", 0, len(data) - 1) + 1 :]
-            forgotten, first = first, stamp(data) or first
+            latest = max([first, *(max(begin, end) for begin, end, _ in memory)])
+            first = stamp(data) or first
             memory.clear()
             self._size = 0
-            self._forgotten = max(self._forgotten, forgotten, first + DISORDER)
+            self._forget(latest, first)
         memory.append((first, last, data))
         self._size += len(data)
         since = self._since()
         while len(memory) > 1 and (self._size - len(memory[0][2]) >= MEMORY or memory[1][0] < since - DISORDER):
             begin, end, gone = memory.popleft()
             self._size -= len(gone)
-            # a line is not later than one behind it and the disorder, unless the clock was set back
-            self._forgotten = max(self._forgotten, begin, end, memory[0][0] + DISORDER)
+            self._forget(max(begin, end), memory[0][0])
+
+    def _forget(self, latest: int, following: int) -> None:
+        """Lines are remembered no more: the latest known time of them, and that of the line behind them."""
+        # no line is later than one behind it and the disorder, unless the clock was set back between them
+        bound = following if latest <= following + DISORDER else latest
+        self._forgotten = max(self._forgotten, bound + DISORDER)
 
     def _since(self) -> int:
         """No line that comes is earlier than this, a whole second."""

@@ -7,17 +7,21 @@ instance before is read first (`previous=true`).
 
 A stream may have been opened just when the container was started again, and be the new instance's already: then what is left of the
 old one is still to be read. Whether that is so tells the time of the stream's first line, once the new instance's start is known.
+
+Logs are asked for by the pod's name. Where another pod may have it by now, a stream counts only once the pod was found to be ours.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from meshdiag.model import MeshdiagError, Origin, Problem
@@ -25,7 +29,7 @@ from meshdiag.sources.kubernetes.api import Api, ApiError, Query, Unreachable
 from meshdiag.sources.kubernetes.cursor import SECOND, Cursor, Taken, moment, stamp
 from meshdiag.sources.kubernetes.pods import ask, backoff, path_of
 from meshdiag.sources.kubernetes.select import Container, Pod, Role, Status
-from meshdiag.sources.live import Event, Gap, Lines
+from meshdiag.sources.live import Ended, Event, Gap, Lines
 from meshdiag.sources.splitting import Splitter
 
 if TYPE_CHECKING:
@@ -37,7 +41,12 @@ SILENCE = 300.0
 GRACE = 3.0
 """Seconds that a stream may go on after its container has ended before that is looked into."""
 
-PREVIOUS_TRIES = 8
+PREVIOUS_SILENCE = 60.0
+"""Seconds without a byte after which the log of the instance before, which grows no more, is asked for again."""
+
+TRIES = 8
+"""How often a log that has ended is asked for while the answer is an error."""
+
 REREADS = 4
 """How often a log that has ended is read again when what was read before is no longer in it: it was rotated."""
 
@@ -51,14 +60,27 @@ SETTLED = 30 * SECOND
 """After so long (in the log's time) the instance that a stream belongs to is known."""
 
 SAID = 5
-"""Messages of a kubelet that are told of one container."""
+"""Different messages of a kubelet that are told of one container."""
 
 REFUSED_WAIT = 30.0
 """Seconds until a request that is forbidden is made again."""
 
+SKEW = 1.0
+"""Seconds by which the server's clock may seem to differ from ours when it does not: it is told in whole seconds."""
+
+GONE = "the pod is gone"
+UNSELECTED = "the pod is no longer selected"
+
+GENERATED = frozenset({"Deployment", "ReplicaSet", "ReplicationController", "Rollout", "DaemonSet", "Job", "CronJob"})
+"""Kinds that give each of their pods a name of its own: no other pod ever has it."""
+
 _SINCE = "%Y-%m-%dT%H:%M:%SZ"
 
 _Failure = (ApiError, Unreachable, MeshdiagError)
+
+
+class _Again(Exception):
+    """This stream is not what we want, and was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +97,7 @@ class Shared:
 
     put     gives an event on, and waits while there is no room; `put_now` does not wait
     turn    waits until another request may be made for a container of a role
-    refused told of a 403, with the namespace: once for each is enough
+    refused told of a 403, with the namespace and what was asked for: once for each is enough
     changed gets a pod that a follower has asked for, or its uid when it is gone
     """
 
@@ -84,20 +106,45 @@ class Shared:
     put: Callable[[Event], Awaitable[None]]
     put_now: Callable[[Event], None]
     turn: Callable[[Role], Awaitable[None]]
-    refused: Callable[[str, ApiError], None]
+    refused: Callable[[str, str, ApiError], None]
     changed: Callable[[Pod | None, str], None]
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     streams: int = 0
     """Streams that were opened so far."""
 
+    @cached_property
+    def since(self) -> datetime | None:
+        """From where on everything is read, whole seconds of the server's clock; None: all there is."""
+        since = self.start.since if self.start.tail is None else self.began
+        return self.there(since) if since else None
+
+    def there(self, time: datetime) -> datetime:
+        """A time of ours by the server's clock."""
+        ahead = self.api.ahead if abs(self.api.ahead) > SKEW else 0.0
+        return (time + timedelta(seconds=ahead)).astimezone(UTC).replace(microsecond=0)
+
+
+@dataclass(slots=True)
+class _Log:
+    """Lines of one origin that were given on: the place of the last one, and how many bytes there were.
+
+    `fresh`: nothing was given yet of the instance that is read now.
+    """
+
+    origin: Origin
+    cursor: Cursor = field(default_factory=Cursor)
+    offset: int = 0
+    fresh: bool = True
+
 
 @dataclass(slots=True)
 class _Beginning:
-    """How a stream began: where the cursor stood, the time of the first line, and the first lines."""
+    """How a stream began: where the cursor stood, the time of the first line, and the first lines: all there were if `whole`."""
 
     anchor: Cursor
     first: int = -1
     head: list[bytes] = field(default_factory=list)
+    whole: bool = True
 
 
 class Follower:
@@ -106,384 +153,536 @@ class Follower:
     def __init__(self, shared: Shared, pod: Pod, container: Container, origin: Origin) -> None:
         self.pod, self.container, self.origin = pod, container, origin
         self.status = pod.statuses.get(container.name, Status())
-        self.gone = False
+        self.left = ""
+        """Why nothing more of the pod is wanted, if so."""
         self.heard = time.monotonic()
-        """When the last byte came."""
+        """When the last lines came."""
         self.silence = SILENCE * random.uniform(0.8, 1.2)  # noqa: S311
         self._shared = shared
-        self._cursor = Cursor()
-        self._offset = 0
+        self._log = _Log(origin)
+        self._before = _Log(replace(origin, path=f"{origin.path} (previous)", previous=True))
+        """Of the instance that had ended when the container was seen first."""
         self._reading: Status | None = None
         """The instance that is read, as it was when we began."""
         self._complete = ""
         """Id of the instance that was read to its end."""
+        self._unread = True
+        """Whether there may be lines of it that were not read."""
         self._response: aiohttp.ClientResponse | None = None
-        self._opening: asyncio.Task[aiohttp.ClientResponse] | None = None
+        self._opening: asyncio.Timeout | None = None
+        self._streams = 0
         self._unsettled: list[_Beginning] = []
         """Of streams of which it is not known yet to which instance they belong, the latest last."""
-        self._missed: tuple[int, int] | None = None
-        self._stream = 0
-        self._stitching: asyncio.Task[None] | None = None
-        self._said = 0
-        self._cut = 0
-        self._interrupted = False
-        self._rest = b""
-        self._rereads = 0
+        self._missed: list[tuple[int, int]] = []
+        """Between which times lines were missed: of a rotated log or, as will soon be known, of the instance before."""
+        self._telling: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._said: set[str] = set()
+        self._spoke = False
+        self._cut = False
+        self._half = b""
+        self._rereads = self._vain = 0
+        self._returned = False
+        """Whether the stream gave a line, new or not."""
         self._news = asyncio.Event()
+        self._running, self._turning = asyncio.Lock(), asyncio.Lock()
+        if self._is_past(self.status):
+            self._reading, self._complete = self.status, self.status.id
 
     # -- what the collector tells and asks
 
     def update(self, pod: Pod) -> None:
         """The pod has changed."""
-        self.pod = pod
+        self.pod, self.left = pod, ""
         status = pod.statuses.get(self.container.name, self.status)
-        if status != self.status:
+        if status != self.status and not _is_older(status, self.status):
             self.status = status
             self._news.set()
-        reading = self._reading
-        if reading and self._is_open and (self.status.over or self.status.id not in ("", reading.id)):
-            asyncio.get_running_loop().call_later(GRACE, self._still_open, self._stream)
+        self._suspect()
 
-    def lost(self) -> None:
+    def lose(self) -> None:
         """The pod is gone: the stream, if there is one, ends by itself, or after a while by us."""
-        self.gone = True
+        self.left = self.left or GONE
         self._news.set()
-        if self._is_open:
-            asyncio.get_running_loop().call_later(GRACE, self._still_open, self._stream)
+        self._suspect()
 
     @property
     def wants(self) -> bool:
         """Whether there is something to read: an instance that was not read to its end."""
-        return not self.gone and bool(self.status.id) and self.status.id != self._complete
+        return not self.left and self._is_unfinished
 
     @property
     def is_silent(self) -> bool:
-        """Whether its stream has been without a byte for long."""
+        """Whether its stream has been without a line for long."""
         return self._is_open and time.monotonic() - self.heard > self.silence
 
     def abort(self) -> None:
         """Ends the stream, so that another one is opened."""
         if self._response is not None:
             self._response.close()
-        elif self._opening is not None:
-            self._opening.cancel()
+        elif self._opening is not None and not self._opening.expired():
+            self._opening.reschedule(0)
 
     @property
     def _is_open(self) -> bool:
         return self._response is not None or self._opening is not None
 
+    @property
+    def _is_unfinished(self) -> bool:
+        return self.status.id not in ("", self._complete)
+
+    def _is_past(self, status: Status) -> bool:
+        """Whether an instance had ended before the time from which on logs are wanted."""
+        since = self._shared.since
+        return (
+            status.over
+            and since is not None
+            and status.finished is not None
+            and status.finished < since
+            and not _explains_failure(self.container, self.pod, status)
+        )
+
     # -- the work
 
     async def run(self) -> None:
         """Reads until the container has ended and its log was read to the end, or the pod is gone."""
-        failures = 0
-        try:
-            while self.wants:
-                status, before, wait = self.status, self._offset, 0.0
-                self._news.clear()
-                try:
-                    if self._reading is None:
-                        await self._read_before(status)
-                        self._reading = status
-                    elif status.id != self._reading.id:
-                        await self._finish_previous(status)
-                    ended = await self._follow(status)
-                    self._interrupted = ended is None
-                    if (
-                        status.over
-                        and ended is not None
-                        and self.status.id == status.id
-                        and self._is_whole(ended, before)
-                    ):
-                        self._complete = status.id
-                        return
-                except ApiError as e:
-                    wait = self._refused(e)
-                except (Unreachable, MeshdiagError):
-                    self._interrupted = True
-                failures = 1 if self._offset > before else failures + 1
-                await self._rest_for(max(wait, backoff(failures)))
-                if await self._ask() and self._reading is not None and self.status.id == self._reading.id:
-                    self._unsettled = []  # the stream was of the instance that we took it for
-            if self.gone and self._interrupted and self._cursor.last >= 0:
-                self._gap(None, "the pod was deleted while its log could not be read")
-        finally:
-            if self._stitching is not None:
-                self._stitching.cancel()
+        async with self._running:  # one that was put off may still be ending
+            try:
+                await self._read_on()
+                if self.left == GONE and self._unread and self._is_unfinished:
+                    self._gap(
+                        self._log, _after(self.status.finished), "the pod was deleted while its log could not be read"
+                    )
+            finally:
+                if self._looking is not None:
+                    self._looking.cancel()
+                    await asyncio.wait([self._looking])
+                self._tell_missed()
 
-    def _is_whole(self, rest: bytes, before: int) -> bool:
-        """Whether a log that has ended was read to its end.
+    async def _read_on(self) -> None:
+        failures = refusals = 0
+        while self.wants:
+            status, before, wait, has_ended = self.status, self._log.offset, 0.0, False
+            self._news.clear()
+            self._spoke = False
+            try:
+                status = await self._current()
+                half = await self._follow(status)
+            except ApiError as e:
+                wait = self._refused(e)
+                refusals += e.status not in (401, 403, 429, 503)
+                if status.over and refusals >= TRIES:
+                    self._gap(self._log, _after(status.finished), f"the log cannot be had: {e.message[:300]}")
+                    self._finish(status)
+                    return
+            except (_Again, Unreachable, MeshdiagError):
+                pass
+            else:
+                refusals, has_ended = 0, True
+                is_over = status.over and half is not None and self.status.id == status.id
+                if is_over and await self._is_whole(half or b"", before):
+                    self._finish(status)
+                    return
+            with contextlib.suppress(*_Failure):
+                await self._ask()
+            is_new = self._log.offset > before
+            if has_ended:
+                # A clean end says little: the API server gives one when the kubelet's connection breaks. But in a pod that is
+                # ending there is nothing more to come when the log was read once more without finding anything.
+                ended = self.left or self.status.over or (self.pod.leaving and not is_new)
+                self._unread = half is None or not ended
+            failures = 1 if is_new and not self._spoke else failures + 1
+            await self._rest(wait + backoff(failures))
 
-        A clean end says little: the API server gives one when the kubelet's connection breaks. The log is at its end when what was read
-        of it comes once more, and nothing behind it.
-        """
+    def _finish(self, status: Status) -> None:
+        """The instance was read to its end."""
+        self._complete, self._unread = status.id, False
+        self._unsettled = []
+        self._log.cursor.begin()
+
+    async def _is_whole(self, half: bytes, before: int) -> bool:
+        """Whether a log that has ended was read to its end: what was read of it comes once more, and nothing behind it."""
         self._rereads += 1
-        again = self._offset == before and rest == self._rest and self._rereads > 1
-        self._rest = rest
-        if again and rest and self._cursor.caught_up:
-            offset, self._offset = self._offset, self._offset + len(rest) + 1
-            self._shared.put_now(Lines(self.origin, offset, rest + b"\n"))  # a program may end without a line feed
-        return again and (self._cursor.caught_up or self._rereads > REREADS)
+        if self._log.offset > before or half != self._half or self._rereads < 2:
+            self._half, self._vain = half, 0
+            return False
+        self._vain += 1
+        if not self._log.cursor.caught_up and self._vain <= REREADS:
+            return False
+        if stamp(half) is not None:
+            await self._give(self._log, half + b"\n")  # a program may end without a line feed
+        if not self._returned and (self._spoke or not self._log.fresh):
+            why = "the log was gone before it was read to its end; lines of this time may be lost"
+            self._gap(self._log, _after(self.status.finished), why)
+        return True
 
-    async def _rest_for(self, seconds: float) -> None:
+    async def _rest(self, seconds: float) -> None:
         """Waits, or until the pod has changed."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), seconds)
 
     def _refused(self, error: ApiError) -> float:
-        """Seconds to wait before the next try."""
-        self._interrupted = error.passing
+        """Seconds to wait before the next try, at least."""
         if error.status == 403:
-            self._shared.refused(self.pod.namespace, error)
+            self._shared.refused(self.pod.namespace, "pods/log", error)
             return REFUSED_WAIT
         return error.retry_after or 0.0
 
     async def _ask(self) -> bool:
-        """How the pod is now; whether it could be asked. If not it stays as it was."""
+        """Whether the pod is still there; how it is now is told to all its containers. Raises what stands in the way."""
         await self._shared.turn(self.container.role)
         try:
             pod = await ask(self._shared.api, self.pod.namespace, self.pod.name)
-        except _Failure:
-            return False
+        except ApiError as e:
+            if e.status == 403:
+                self._shared.refused(self.pod.namespace, "pods", e)
+            raise
         if pod is None or pod.uid != self.pod.uid:
-            self.gone = True
+            self.lose()
             self._shared.changed(None, self.pod.uid)
-        else:
-            self._shared.changed(pod, pod.uid)
+            return False
+        if self.left:
+            self.left = UNSELECTED
+        self._shared.changed(pod, pod.uid)
         return True
 
-    async def _open(self, **query: str | int | bool) -> aiohttp.ClientResponse:
+    async def _is_ours(self) -> bool:
+        """Whether a stream that was opened by the pod's name just now is of this pod, not of one that came after it."""
+        if self.pod.owner[0] in GENERATED:
+            return True
+        try:
+            return await self._ask()
+        except ApiError as e:
+            if e.status == 403:
+                return True  # it cannot be found out, and that was said
+            raise
+
+    async def _open(self, read: float | None = None, **query: str | int | bool) -> aiohttp.ClientResponse:
         await self._shared.turn(self.container.role)
         every: Query = {"container": self.container.name, "timestamps": "true", **query}
         path = f"{path_of(self.pod.namespace)}/{self.pod.name}/log"
-        return await self._shared.api.open(path, every)
-
-    def _from(self, since: datetime | None) -> dict[str, str | int | bool]:
-        if since is None:
-            return {}
-        there = since + timedelta(seconds=self._shared.api.ahead if abs(self._shared.api.ahead) > 2 else 0)
-        return {"sinceTime": there.astimezone(UTC).strftime(_SINCE)}
+        return await self._shared.api.open(path, every, read=read)
 
     async def _follow(self, status: Status) -> bytes | None:
         """One stream to its end: the half line at its end when that was a clean one, else None."""
-        query: dict[str, str | int | bool] = {"follow": "true"}
-        resumed = self._cursor.resume()
-        if resumed is not None:
-            # a time of the log itself: the server's clock, not ours
-            query["sinceTime"] = resumed.strftime(_SINCE)
-        elif self._stream and self._shared.start.tail is not None:
-            query |= self._from(self._shared.began)
-        else:
-            start = self._shared.start
-            if not _explains_failure(self.container, self.pod, status):
-                query |= self._from(start.since)
-            if start.tail is not None:
-                query["tailLines"] = start.tail
-        self._stream += 1
+        query = self._query(status)
+        self._streams += 1
         self._shared.streams += 1
+        self._returned = False
         known = [b for b in self._unsettled if b.first >= 0]
-        self._unsettled = [*known[1 - UNSETTLED :], _Beginning(self._cursor.copy())]
+        self._unsettled = [*known[1 - UNSETTLED :], _Beginning(self._log.cursor.copy())]
         self.heard = time.monotonic()
-        self._opening = asyncio.ensure_future(self._open(**query))
         try:
-            try:
-                self._response = response = await self._opening
-            except asyncio.CancelledError:
-                if self._opening.cancelled() and not _being_cancelled():
-                    return None  # by us, as it was silent
-                raise
-            finally:
-                self._opening = None
-            if resumed is not None and not await self._is_ours():
-                return None
-            return await self._read(response)
+            async with asyncio.timeout(None) as self._opening:
+                self._suspect()
+                self._response = await self._open(follow="true", **query)
+        except TimeoutError:
+            return None  # by us, as it was silent
         finally:
-            if self._response is not None:
-                self._response.close()
-                self._response = None
+            self._opening = None
+        try:
+            return await self._read(self._response, self._take if "tailLines" not in query else self._take_tail)
+        finally:
+            self._response.close()
+            self._response = None
 
-    async def _is_ours(self) -> bool:
-        """Whether a stream that was just opened by the pod's name is of this pod, not of one that came after it."""
-        await self._ask()
-        return not self.gone
+    def _query(self, status: Status) -> dict[str, str | int | bool]:
+        resumed = self._log.cursor.resume()
+        if resumed is not None:
+            # a time of the log itself: the server's clock, not ours; a new instance is read whole, also if that clock was set back
+            return {} if self._log.fresh else {"sinceTime": resumed.strftime(_SINCE)}
+        if _explains_failure(self.container, self.pod, status):
+            return {}
+        start, since = self._shared.start, self._shared.since
+        if not start.tail or self._streams or (status.started and since and status.started >= since):
+            return self._from(since)
+        return {"tailLines": start.tail, **self._from(self._shared.there(start.since) if start.since else None)}
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+    def _from(self, since: datetime | None) -> dict[str, str | int | bool]:
+        return {"sinceTime": since.strftime(_SINCE)} if since else {}
+
+    async def _read(self, response: aiohttp.ClientResponse, take: Callable[[bytes], Awaitable[None]]) -> bytes | None:
+        """Whole lines of a stream to its end: the half line there when that was a clean one, else None."""
         import aiohttp
 
-        splitter = Splitter()
-        content = response.content
+        splitter, is_ours = Splitter(), False
         try:
-            while True:
-                data: bytes = await content.readany()
-                if not data:
-                    break
-                self.heard = time.monotonic()
+            while data := await response.content.readany():
+                if not is_ours:
+                    if not await self._is_ours():
+                        raise _Again
+                    is_ours = True
                 if lines := splitter.feed(data):
-                    await self._take(lines)
-        except (aiohttp.ClientError, OSError, TimeoutError):
+                    await take(lines)
+                if splitter.cut and not self._cut:
+                    self._cut = True
+                    limit = splitter.LIMIT >> 10
+                    self._tell(f"a line longer than {limit} KiB was cut", "only its beginning was read")
+        except (aiohttp.ClientError, OSError):
             return None
-        finally:
-            if splitter.cut:
-                self._cut += splitter.cut
-                what = f"{self._cut} lines were longer than 1 MiB and were cut"
-                self._tell(what, "only their beginning was read")
-        return splitter.flush().removesuffix(b"\n")
+        half = splitter.flush().removesuffix(b"\n")
+        if half and not half[:1].isdigit():  # it does not begin with a time, nor with half of one
+            self._say(half)
+            return b""
+        return half
 
     async def _take(self, lines: bytes) -> None:
-        taken = self._cursor.take(lines)
+        taken = self._log.cursor.take(lines)
+        self._returned = self._returned or len(lines) > sum(map(len, taken.said))
         if taken.lines and self._unsettled:
             beginning = self._unsettled[-1]
             if beginning.first < 0:
                 beginning.first = stamp(taken.lines) or -1
-            if self._cursor.last > beginning.first + SETTLED:
+            if self._log.cursor.last > beginning.first + SETTLED:
                 self._unsettled = []
             elif sum(map(len, beginning.head)) < HEAD:
                 beginning.head.append(taken.lines)
+            else:
+                beginning.whole = False
         if taken.missed:
-            # of a rotated log, or of a new instance: which, is soon known
-            self._missed = taken.missed
-            asyncio.get_running_loop().call_later(2 * GRACE, self._tell_missed)
-        await self._give(taken)
+            self._missed.append(taken.missed)
+            if self._telling is None:
+                self._telling = asyncio.get_running_loop().call_later(2 * GRACE, self._tell_missed_soon)
+        self.heard = math.inf  # who waits until there is room is not silent
+        await self._give(self._log, taken.lines, taken.said)
+        self.heard = time.monotonic()
 
-    def _tell_missed(self) -> None:
-        if self._reading is not None and self.status.id != self._reading.id:
-            asyncio.get_running_loop().call_later(GRACE, self._tell_missed)
-        elif self._missed is not None:
-            since, until = self._missed
-            self._missed = None
-            why = "the log was rotated while it could not be read; lines of this time may be lost"
-            self._shared.put_now(Gap(self.origin, moment(since), moment(until), why))
+    async def _take_tail(self, lines: bytes) -> None:
+        """Of a stream that began with the last lines: if all of them came after we began, there may be more such lines."""
+        first, since = stamp(lines), self._shared.since
+        if self._log.fresh and first is not None and since is not None and first >= _nanos(since):
+            raise _Again
+        await self._take(lines)
 
-    async def _give(self, taken: Taken) -> None:
-        if taken.lines:
-            offset, self._offset = self._offset, self._offset + len(taken.lines)
-            await self._shared.put(Lines(self.origin, offset, taken.lines))
-        for line in taken.said:
-            if line.strip() and self._said < SAID:
-                self._said += 1
-                self._tell("the kubelet says: " + line.decode("utf-8", "replace").strip()[:300], "")
+    async def _give(self, log: _Log, lines: bytes, said: tuple[bytes, ...] = ()) -> None:
+        if lines:
+            event = Lines(log.origin, log.offset, lines)
+            log.offset, log.fresh = log.offset + len(lines), False
+            try:
+                await self._shared.put(event)
+            except asyncio.CancelledError:
+                self._shared.put_now(event)  # the cursor stands behind it: one that was put off goes on from there
+                raise
+        for line in said:
+            self._say(line)
 
-    def _tell(self, what: str, hint: str) -> None:
+    def _say(self, line: bytes) -> None:
+        """What a kubelet wrote in the place of a log."""
+        text = line.decode("utf-8", "replace").strip()[:300]
+        self._spoke = self._spoke or bool(text)
+        if text and text not in self._said and len(self._said) < SAID:
+            self._said.add(text)
+            self._tell(f"the kubelet says: {text}")
+
+    def _tell(self, what: str, hint: str = "") -> None:
         self._shared.put_now(Problem(self.origin.path, what, hint))
 
-    def _gap(self, until: datetime | None, why: str) -> None:
-        since = moment(self._cursor.last) if self._cursor.last >= 0 else None
-        self._shared.put_now(Gap(self.origin, since, until, why))
+    def _tell_missed_soon(self) -> None:
+        self._telling = None
+        if self._reading is None or self.status.id == self._reading.id:  # else that is decided when it is turned to
+            self._tell_missed()
+
+    def _tell_missed(self, until: float = math.inf) -> None:
+        """What was missed before a time was missed because of a rotation; the rest was not missed after all."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        for since, end in self._missed:
+            if end < until:
+                why = "the log was rotated while it could not be read; lines of this time may be lost"
+                self._shared.put_now(Gap(self.origin, moment(since), moment(end), why))
+        self._missed = []
+
+    def _gap(self, log: _Log, until: datetime | None, why: str, cursor: Cursor | None = None) -> None:
+        """Lines could not be had from where the log (or a cursor) stands."""
+        last = (cursor or log.cursor).last
+        since = moment(last) if last >= 0 else self._shared.since
+        if last < 0 and self._reading and self._reading.started and (since is None or since < self._reading.started):
+            since = self._reading.started
+        self._shared.put_now(Gap(log.origin, since, max(until, since) if until and since else until, why))
+
+    async def _look_into(self) -> None:
+        """While a stream may go on that should end: why does it?"""
+        while self._ought_to_end:
+            await asyncio.sleep(GRACE)
+            if not self._is_open or not self._ought_to_end:
+                continue
+            is_quiet = time.monotonic() - self.heard >= GRACE
+            if self.left:
+                with contextlib.suppress(*_Failure):
+                    await self._ask()
+                if self.left == UNSELECTED or is_quiet:
+                    self.abort()
+            elif self._is_next(self.status, is_quiet):
+                await self._current()
+            elif is_quiet:
+                self.abort()
+
+    @property
+    def _ought_to_end(self) -> bool:
+        """Whether the container that is read has ended, or is no longer wanted."""
+        reading = self._reading
+        return bool(self.left or (reading and (self.status.over or self.status.id not in ("", reading.id))))
+
+    def _suspect(self) -> None:
+        if self._is_open and self._ought_to_end and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.ensure_future(self._look_into())
 
     # -- instances before
 
+    async def _current(self) -> Status:
+        """The instance to read now, once what is left of the one before was read."""
+        async with self._turning:
+            status = self.status
+            if self._reading is None:
+                await self._read_before(status)
+                self._reading = status
+            elif status.id != self._reading.id:
+                await self._finish_previous(status, self._reading)
+            return status
+
     async def _read_before(self, status: Status) -> None:
         """At first sight: the instance that ended just before this one tells why there is a new one."""
-        start, ended = self._shared.start, status.last_finished
-        if not status.last_id or ended is None or start.tail is not None or (start.since and ended < start.since):
+        since, ended, log = self._shared.since, status.last_finished, self._before
+        if not status.last_id or ended is None or (since and ended < since):
             return
-        origin = replace(self.origin, path=f"{self.origin.path} (previous)", previous=True)
-        offset = 0
 
         async def give(taken: Taken) -> None:
-            nonlocal offset
-            if taken.lines:
-                await self._shared.put(Lines(origin, offset, taken.lines))
-                offset += len(taken.lines)
+            await self._give(log, taken.lines, taken.said)
 
-        await self._previous(Cursor(), give, start.since)
+        if not await self._previous(log, log.cursor, give):
+            self._gap(log, _after(ended), "the log before the container was started again cannot be had")
+        self._shared.put_now(Ended(log.origin, "the container was started again"))
 
-    async def _finish_previous(self, status: Status) -> None:
-        """The container was started again: the rest of the instance that was read comes first."""
-        reading = self._reading
-        assert reading is not None
-        between = status.restarts - reading.restarts
-        complete = reading.id == self._complete
-        if complete:
-            between -= 1
-        ours = not complete and between < 2  # the log of the instance before is that of the one that was read
+    async def _finish_previous(self, status: Status, reading: Status) -> None:
+        """The container was started again: the rest of the instance that was read comes first.
+
+        The kubelet keeps the log of one instance before the current one; before another start (`over`, without one before) that one is
+        the current one itself.
+        """
+        log, is_complete = self._log, reading.id == self._complete
+        between = max(0, status.restarts - reading.restarts - 1)
+        other = status.last_id not in ("", reading.id)
+        is_kept = bool(status.last_id) or not status.over
+        ours = not is_complete and is_kept and not other and not between
         late = self._late(status) if ours else []
-        if late:
-            self._missed = None  # it was not rotated, it was another instance's log
-        self._unsettled = []
-        self._reading, self._rest, self._rereads = status, b"", 0
-        if between > 1:
-            why = f"the container was started {between} times in the meantime; only the log of the last one is kept"
-            self._gap(status.started, why)
+        self._tell_missed(late[0].first if late else math.inf)
+        cursor = late[0].anchor if late else log.cursor
+        lost = ""
+        if between > other or not (is_complete or ours):
+            lost = f"the container was started {between + 1} times in the meantime, and only the log of the last instance is kept"
+        is_other = False
+
+        async def give(taken: Taken) -> None:
+            nonlocal lost, is_other
+            if taken.lines and lost:
+                self._gap(log, moment(stamp(taken.lines) or 0), lost)
+                lost = ""
+            if taken.missed:
+                is_other = True
+                since, until = map(moment, taken.missed)
+                why = "the log was rotated, or the container started once more; lines of this time may be lost"
+                self._shared.put_now(Gap(self.origin, since, until, why))
+            await self._give(log, taken.lines, taken.said)
+
         if not ours:
-            self._cursor.begin()
-        if ours or between > 0:
-            cursor = late[0].anchor if late else self._cursor
-            had = await self._previous(cursor, self._give, None, b"".join(line for b in late for line in b.head))
-            if not had and between < 2:
-                self._gap(status.started, "the rest of the log before the container was started again cannot be had")
-        if late:
-            self._cursor.forgive()
+            cursor.begin()
+            log.fresh = True
+        had = True
+        if ours or other:
+            had = await self._previous(log, cursor, give, b"".join(line for b in late for line in b.head))
+        if lost or not had:
+            until = _after(status.last_finished if ours or other else status.started)
+            why = lost or "the rest of the log before the container was started again cannot be had"
+            self._gap(log, until or _after(status.started), why, cursor)
+        if late or is_other:
+            log.cursor.forgive()
         else:
-            self._cursor.begin()
+            log.cursor.begin()
+        log.fresh = not late
+        self._reading, self._unsettled, self._unread = status, [], True
+        self._half, self._rereads, self._vain = b"", 0, 0
 
     def _late(self, status: Status) -> list[_Beginning]:
-        """Beginnings of the streams that began within the instance of this status, and so left the end of the one before behind."""
-        started = status.started
-        if started is None:
+        """Beginnings of the streams that began within the instance of this status, and so left the end of the one before behind.
+
+        One that began in the second of the start may be of either; its lines are told from those of the instance before by what they
+        are, if all of them are remembered.
+        """
+        if status.started is None:
             return []
-        number = next((i for i, b in enumerate(self._unsettled) if b.first >= _nanos(started)), None)
-        return [] if number is None else self._unsettled[number:]
+        start = _nanos(status.started)
+        for number, b in enumerate(self._unsettled):
+            if b.first >= start + SECOND or (b.first >= start and b.whole):
+                return self._unsettled[number:]
+        return []
+
+    def _is_next(self, status: Status, is_quiet: bool) -> bool:
+        """Whether the stream that is open is the next instance's: the one before writes nothing after its end."""
+        if status.started is None or not self._late(status):
+            return False
+        return is_quiet or self._log.cursor.last >= _nanos(status.started) + SECOND
 
     async def _previous(
-        self,
-        cursor: Cursor,
-        give: Callable[[Taken], Awaitable[None]],
-        since: datetime | None,
-        besides: bytes = b"",
+        self, log: _Log, cursor: Cursor, give: Callable[[Taken], Awaitable[None]], besides: bytes = b""
     ) -> bool:
         """Gives what is new in the log of the instance before; whether it could be read to its end."""
-        import aiohttp
 
-        for attempt in range(1, PREVIOUS_TRIES + 1):
+        async def take(lines: bytes) -> None:
+            await give(cursor.take(lines))
+
+        tries = vain = 0
+        half: bytes | None = None
+        while tries < TRIES and vain <= REREADS and not self.left:
+            offset, wait = log.offset, backoff(tries + 1)
+            self._spoke = False
             resumed = cursor.resume(besides)
-            query = self._from(since) if resumed is None else {"sinceTime": resumed.strftime(_SINCE)}
-            splitter, new, said = Splitter(), 0, 0
-            wait = backoff(attempt)
+            query = self._from(self._shared.since) if resumed is None else {} if log.fresh else self._from(resumed)
             try:
-                response = await self._open(previous="true", **query)
+                response = await self._open(PREVIOUS_SILENCE, previous="true", **query)
                 async with response:
-                    async for data in response.content.iter_any():
-                        if lines := splitter.feed(data):
-                            taken = cursor.take(lines)
-                            new, said = new + len(taken.lines), said + len(taken.said)
-                            await give(taken)
-                if said and not new:
-                    return False  # the kubelet says why
-                if not new and cursor.caught_up and attempt > 1:
-                    if rest := splitter.flush():
-                        await give(cursor.take(rest))
-                    return True
-                wait = 0.0  # once more, to see that this is its end
+                    rest = await self._read(response, take)
+            except _Again:
+                return False
             except ApiError as e:
-                if not e.passing:
+                if not e.passing and e.status != 401:
                     return False
-                wait = max(e.retry_after or 0.0, wait)
-            except (aiohttp.ClientError, OSError, Unreachable, MeshdiagError):
-                pass
+                tries += e.status not in (401, 429)
+                wait += e.retry_after or 0.0
+            except (Unreachable, MeshdiagError):
+                pass  # nothing else can be read, either
+            else:
+                if log.offset > offset:
+                    tries, vain, wait = 0, 0, 0.0
+                elif rest is None:
+                    tries += 1
+                elif self._spoke:
+                    return False
+                elif rest == half and cursor.caught_up:
+                    if stamp(rest) is not None:
+                        await self._give(log, rest + b"\n")
+                    return True
+                else:
+                    vain, wait = vain + 1, 0.0
+                half = rest
             await asyncio.sleep(wait)
         return False
-
-    def _still_open(self, stream: int) -> None:
-        """A while after the container has ended: why does its stream go on?"""
-        if stream != self._stream or not self._is_open:
-            return
-        reading, status = self._reading, self.status
-        if not self.gone and reading and status.id not in ("", reading.id) and self._late(status):
-            self._stitching = asyncio.ensure_future(self._finish_previous(status))  # it is the new instance's
-        elif time.monotonic() - self.heard < GRACE:  # there is much to read
-            asyncio.get_running_loop().call_later(GRACE, self._still_open, stream)
-        elif self.gone or status.over or (reading and status.id != reading.id):
-            self.abort()
 
 
 def _nanos(time: datetime) -> int:
     return int(time.timestamp()) * SECOND
 
 
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _after(time: datetime | None) -> datetime | None:
+    """The end of a whole second, within which something happened."""
+    return time + timedelta(seconds=1) if time else None
+
+
+def _is_older(status: Status, known: Status) -> bool:
+    """Whether a status is from before the known one: watch and answers overtake each other."""
+    if status.started and known.started and status.started > known.started:
+        return False
+    return (status.restarts, status.over) < (known.restarts, known.over)
 
 
 def _explains_failure(container: Container, pod: Pod, status: Status) -> bool:

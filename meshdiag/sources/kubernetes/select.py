@@ -192,7 +192,8 @@ def pod_of(item: Mapping[str, Any]) -> Pod | None:
         name,
         uid,
         _owner(meta, labels),
-        _text(labels, "istio.io/rev") or _text(annotations, "istio.io/rev") or _injected_by(annotations),
+        # a label may name a tag; what injected the proxy knows which revision that is
+        _text(annotations, "istio.io/rev") or _injected_by(annotations) or _text(labels, "istio.io/rev"),
         tuple(containers),
         statuses,
         conditions.get("Initialized", "True") == "True",
@@ -202,7 +203,10 @@ def pod_of(item: Mapping[str, Any]) -> Pod | None:
 
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+_SCHEDULED = re.compile(r"(.+)-(?:2[5-9]\d{6}|[3-9]\d{7}|1[5-9]\d{8})")
+"""A CronJob's Job: its name and the minute (before Kubernetes 1.21 the second) of Unix time, from 2017 on, so no date as 20261122."""
 
 _INIT = frozenset({"istio-init", "istio-validation", "enable-core-dump"})
 _GATEWAY_CLASS = "gateway.istio.io/managed"
@@ -212,26 +216,31 @@ def _role(container: Mapping[str, Any], labels: Mapping[str, Any], init: bool) -
     name = _text(container, "name")
     if init:
         return Role.INIT if name in _INIT else Role.APP
-    if name in ("discovery", "istio-operator", "pilot"):
+    args = container.get("args")
+    args = args if isinstance(args, list) else []
+    if name == "istio-operator" or (name == "discovery" and _is_istiod(labels, args)):
         return Role.ISTIOD
-    if name == "install-cni" or (_text(labels, "k8s-app") == "istio-cni-node" and name.startswith("istio-cni")):
+    if _text(labels, "k8s-app") == "istio-cni-node":  # other meshes and networks call theirs install-cni, too
         return Role.CNI
     if name not in ("istio-proxy", "ztunnel"):
         return Role.APP
     if _text(labels, "app") == "ztunnel" or name == "ztunnel":
         return Role.ZTUNNEL
-    args = container.get("args")
-    kind = args[1] if isinstance(args, list) and len(args) > 1 and args[0] == "proxy" else ""
+    kind = args[1] if len(args) > 1 and args[0] == "proxy" else ""
     if kind == "waypoint" or _text(labels, _GATEWAY_CLASS) == "istio.io-mesh-controller":
         return Role.WAYPOINT
     gateway = (
         kind == "router"
         or bool(_text(labels, _GATEWAY_CLASS))
-        or bool(_text(labels, "gateway.networking.k8s.io/gateway-name"))
+        or bool(_text(labels, "gateway.networking.k8s.io/gateway-name") or _text(labels, "istio.io/gateway-name"))
         or _text(labels, "istio") in ("ingressgateway", "egressgateway", "eastwestgateway")
         or _text(labels, "operator.istio.io/component") in ("IngressGateways", "EgressGateways")
     )
     return Role.GATEWAY if gateway else Role.SIDECAR
+
+
+def _is_istiod(labels: Mapping[str, Any], args: list[Any]) -> bool:
+    return _text(labels, "app") == "istiod" or _text(labels, "istio") in ("pilot", "istiod") or args[:1] == ["discovery"]
 
 
 def _status(status: Mapping[str, Any]) -> Status:
@@ -272,7 +281,7 @@ def _owner(meta: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, str
         if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
             rollout = not _text(labels, "pod-template-hash")
             return ("Rollout" if rollout else "Deployment"), name.removesuffix(f"-{template}")
-        if kind == "Job" and (scheduled := re.fullmatch(r"(.+)-\d{8,10}", name)):
+        if kind == "Job" and (scheduled := _SCHEDULED.fullmatch(name)):
             return "CronJob", scheduled[1]
         return kind, name
     return "Pod", _text(meta, "name")
@@ -282,7 +291,7 @@ def _injected_by(annotations: Mapping[str, Any]) -> str:
     """The revision that injected a sidecar."""
     try:
         told = json.loads(_text(annotations, "sidecar.istio.io/status") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return _text(told, "revision") if isinstance(told, dict) else ""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from meshdiag.diagnosis import Diagnosis
 
 GROUPS = ("cause", "workload", "edge", "pod")
-OUTPUTS = ("text", "json", "jsonl", "markdown")
+OUTPUTS = ("text", "json", "jsonl", "markdown", "html")
 
 
 def add(commands: Any) -> None:
@@ -29,7 +29,9 @@ def add(commands: Any) -> None:
         formatter_class=Formatter,
     )
     complete_file(c.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder, glob, archive, URL, or -"))
-    c.add_argument("-o", "--output", choices=OUTPUTS, default="text", help="text (default), json, jsonl or markdown")
+    c.add_argument(
+        "-o", "--output", choices=OUTPUTS, default="text", help="text (default), json, jsonl, markdown or html"
+    )
     c.add_argument("--pod", action="append", default=[], metavar="NAME", help="only records of this pod")
     add_choosing(c)
     c.add_argument(
@@ -42,7 +44,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.group_by and options.output in ("json", "jsonl"):
+    if options.group_by and options.output not in ("text", "markdown"):
         raise MeshdiagError(
             f"--group-by is for text and markdown: -o {options.output} has every finding with its subject"
         )
@@ -71,6 +73,10 @@ def _print_diagnosis(diagnosis: Diagnosis, options: argparse.Namespace) -> None:
             from meshdiag.views.markdown import render as markdown
 
             print(markdown(diagnosis, redacted=redacted))
+        case "html":
+            from meshdiag.views.html import render as html
+
+            sys.stdout.write(html(diagnosis, redacted=redacted))
         case _:
             from meshdiag.views.text import render as text
 

@@ -511,7 +511,7 @@ def _note(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
 
 
 @command(
-    "save", "json|markdown|text|capture PATH", "write a report, or all lines of what is followed", "fix", takes="save"
+    "save", "html|markdown|json|text|capture PATH", "write a report, or all lines of what is followed", "fix", takes="save"
 )
 def _save(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
     from meshdiag.shell.saving import KINDS, save

@@ -8,7 +8,7 @@ from pathlib import Path
 from meshdiag.model import MeshdiagError
 from meshdiag.shell.state import State
 
-KINDS = ("json", "markdown", "text", "capture")
+KINDS = ("html", "markdown", "json", "text", "capture")
 
 
 def save(state: State, kind: str, name: str) -> str:
@@ -23,6 +23,10 @@ def save(state: State, kind: str, name: str) -> str:
         return _capture(state, path)
     diagnosis, redacted = state.diagnosis(), state.settings.redact
     match kind:
+        case "html":
+            from meshdiag.views.html import render as html
+
+            text = html(diagnosis, redacted=redacted, notes=state.notes)
         case "json":
             text = diagnosis.to_json(redacted=redacted) + "\n"
         case "markdown":

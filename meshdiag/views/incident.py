@@ -134,8 +134,13 @@ def _ranks(some: Sequence[Impact]) -> str:
     return ", ".join(f"#{i.rank}" for i in some[:4]) + more
 
 
+def incident_facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """(what, text) of impact, onset, spread and state; empty without a failure."""
+    return list(_said(incident(diagnosis), 400))
+
+
 def incident_markdown(diagnosis: Diagnosis) -> list[str]:
     """The block as a list, for the Markdown report; empty without a failure."""
     from meshdiag.views.markdown import cell  # which may show the block itself
 
-    return [f"- **{label}**: {cell(text)}" for label, text in _said(incident(diagnosis), 400)]
+    return [f"- **{label}**: {cell(text)}" for label, text in incident_facts(diagnosis)]

@@ -1,19 +1,26 @@
 """How to reach a cluster, as kubectl would: kubeconfig, contexts, exec plugins, certificates, proxies, or from inside a pod.
 
-Reading and refreshing is the official client's (`kubernetes.aio.config`); here is what its users need besides: errors that say
-what to mend, impersonation, and credentials that are read again before they expire or when the server refuses them.
+Certificates and keys are read by the official client (`kubernetes.aio.config`). What its users need besides is here: errors that say what
+to mend and hold no secrets, paths that count from the file they stand in, plugins that answer or are ended, impersonation, the rules
+of $NO_PROXY, and credentials that are read again before they expire or when the server refuses them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import ipaddress
+import json
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -23,13 +30,22 @@ if TYPE_CHECKING:
     from kubernetes.aio.client import Configuration
 
 FILE_TOKEN_SECONDS = 60.0
-"""A token that stands in a file is read again so often, as client-go does."""
+"""What stands in files is read again so often, as client-go does with tokens."""
 
 BEFORE_EXPIRY = 30.0
 REFUSED_SECONDS = 2.0
 """Credentials that the server refused are made anew at most so often."""
 
+AGAIN_SECONDS = 5.0
+"""After credentials could not be read anew, those before are used for so long until the next try."""
+
+PLUGIN_SECONDS = 120.0
+"""How long an exec plugin may take."""
+
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+_PARTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +76,24 @@ def accesses(
         os.fspath(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     )
     named = tuple(str(Path(p).expanduser()) for p in text.split(os.pathsep) if p)
-    paths = tuple(p for p in named if Path(p).is_file())
+    paths = tuple(p for p in named if os.path.isfile(p))  # noqa: PTH113  # unlike Path's it never raises
     groups = tuple(as_groups)
-    if not paths:
+    if not paths:  # none of several has to exist
         if not kubeconfig and not contexts and os.environ.get("KUBERNETES_SERVICE_HOST"):
             try:
                 namespace = (_SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
             except OSError:
                 namespace = ""
             return (Access("in-cluster", namespace or "default", as_user=as_user, as_groups=groups),)
+        if no_file := [p for p in named if os.path.exists(p)]:  # noqa: PTH110
+            raise MeshdiagError(f"cannot read the kubeconfig {no_file[0]}: it is no file")
         raise MeshdiagError(
             f"no kubeconfig: {' and '.join(named)} {'does' if len(named) == 1 else 'do'} not exist; name one with "
             "--kubeconfig or $KUBECONFIG, or give captured logs to `meshdiag diagnose`"
         )
-    known, current = _contexts(paths)
+    config = _merged(paths)
+    known = {name: _namespace(context) for name, context in config["contexts"].items()}
+    current = config["current-context"]
     chosen = list(dict.fromkeys(contexts)) or ([current] if current else [])
     if not chosen:
         raise MeshdiagError(f"{paths[0]} has no current context: name one with --context ({_listed(known)})")
@@ -88,27 +108,57 @@ def _listed(names: dict[str, str]) -> str:
     return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "none"
 
 
-def _contexts(paths: Sequence[str]) -> tuple[dict[str, str], str]:
-    """The contexts of kubeconfig files with their namespaces, and the current one: of several files the first says it."""
-    known: dict[str, str] = {}
-    current = ""
+def _namespace(context: Mapping[str, Any]) -> str:
+    namespace = context.get("namespace")
+    return namespace if isinstance(namespace, str) and namespace else "default"
+
+
+def _merged(paths: Sequence[str]) -> dict[str, Any]:
+    """Kubeconfig files as one: `clusters`, `contexts` and `users` by name, and `current-context`; of several files the first says it.
+
+    Paths in them count from the file they stand in.
+    """
+    merged: dict[str, Any] = {"current-context": "", **{key: {} for key in _PARTS}}
     for path in paths:
-        try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123
-                config = yaml.safe_load(file) or {}
-        except (OSError, UnicodeDecodeError) as e:
-            raise MeshdiagError(f"cannot read the kubeconfig {path}: {e}") from None
-        except yaml.YAMLError as e:
-            raise MeshdiagError(f"the kubeconfig {path} is not YAML: {' '.join(str(e).split())}") from None
-        if not isinstance(config, dict):
-            raise MeshdiagError(f"the kubeconfig {path} is no kubeconfig: it holds no mapping")
-        for item in config.get("contexts") or ():
-            if isinstance(item, dict) and isinstance(item.get("name"), str):
-                context = item.get("context")
-                namespace = context.get("namespace") if isinstance(context, dict) else None
-                known.setdefault(item["name"], namespace if isinstance(namespace, str) and namespace else "default")
-        current = current or str(config.get("current-context") or "")
-    return known, current
+        config = _read(path)
+        merged["current-context"] = merged["current-context"] or str(config.get("current-context") or "")
+        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+        for key, inner in _PARTS.items():
+            items = config.get(key)
+            for item in items if isinstance(items, list) else ():
+                if isinstance(item, dict) and isinstance(item.get("name"), str):
+                    part = item.get(inner)
+                    merged[key].setdefault(item["name"], _placed(part if isinstance(part, dict) else {}, folder))
+    return merged
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            config = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError) as e:
+        raise MeshdiagError(f"cannot read the kubeconfig {path}: {getattr(e, 'strerror', None) or e}") from None
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        # not in its own words: they may hold a piece of a secret
+        raise MeshdiagError(f"the kubeconfig {path} is not YAML{where}") from None
+    if not isinstance(config, dict) and config is not None:
+        raise MeshdiagError(f"the kubeconfig {path} is no kubeconfig: it holds no mapping")
+    return config or {}
+
+
+def _placed(part: dict[str, Any], folder: str) -> dict[str, Any]:
+    """A cluster, context or user with absolute paths."""
+    out = dict(part)
+    for key in _FILES:
+        if isinstance(out.get(key), str) and out[key]:
+            out[key] = os.path.join(folder, out[key])  # noqa: PTH118
+    plugin = out.get("exec")
+    command = plugin.get("command") if isinstance(plugin, dict) else None
+    if isinstance(plugin, dict) and isinstance(command, str) and os.path.dirname(command):  # noqa: PTH120
+        out["exec"] = {**plugin, "command": os.path.join(folder, command)}  # noqa: PTH118
+    return out
 
 
 class Login:
@@ -118,51 +168,74 @@ class Login:
         self.access = access
         self.configuration: Configuration
         self.headers: list[tuple[str, str]] = []
-        self._fresh_until = -1.0
-        self._renewed = -1.0
+        self._fresh_until = float("-inf")
+        self._renewed = float("-inf")
+        self._failed: tuple[float, MeshdiagError] | None = None
         self._lock = asyncio.Lock()
 
     async def renew(self, refused: bool = False) -> bool:
         """Reads the credentials when they are not fresh, or were refused; whether they were read.
 
-        Raises MeshdiagError when that does not work.
+        Raises MeshdiagError when that does not work, unless those before were not refused.
         """
-        now = time.monotonic()
-        if not refused and now < self._fresh_until:
+        if not refused and time.monotonic() < self._fresh_until:
             return False
         async with self._lock:
             now = time.monotonic()
             if now < self._fresh_until and (not refused or now < self._renewed + REFUSED_SECONDS):
                 return False
-            await self._load()
-            self._renewed = time.monotonic()
+            if self._failed and now < self._failed[0] + REFUSED_SECONDS:  # of many that ask at once the first has tried
+                raise self._failed[1]
+            try:
+                await self._load()
+            except MeshdiagError as e:
+                if refused or self._renewed < 0:
+                    self._failed = time.monotonic(), e
+                    raise
+                self._fresh_until = time.monotonic() + AGAIN_SECONDS
+                return False
+            self._failed, self._renewed = None, time.monotonic()
         return True
 
     async def _load(self) -> None:
         from kubernetes.aio.client import Configuration
-        from kubernetes.aio.config import ConfigException
 
         access = self.access
         configuration = Configuration()
         # kubectl does not ask for what Python 3.13 asks of a CA certificate, and many clusters' do not have it
         configuration.disable_strict_ssl_verification = True
-        where = f"context {access.context}" if access.context else "the pod's service account"
-        try:
+        with self.told():
             fresh = await (self._from_files(configuration) if access.paths else self._from_pod(configuration))
-        except ConfigException as e:
-            raise MeshdiagError(f"cannot log in with {where}: {e}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            # a kubeconfig of another shape than the client expects
-            raise MeshdiagError(f"cannot log in with {where}: {type(e).__name__}: {e}") from None
-        if token := configuration.api_key.get("BearerToken"):
-            configuration.api_key["BearerToken"] = token.strip()
-        if configuration.proxy and not configuration.proxy.startswith(("http://", "https://")):
+        where = _where(access)
+        if token := str(configuration.api_key.get("BearerToken") or "").strip():
+            if not token.isprintable():
+                raise MeshdiagError(f"cannot log in with {where}: the token holds characters that no token has")
+            configuration.api_key["BearerToken"] = token
+        if not re.match("https?://[^/]", configuration.host):
+            raise MeshdiagError(f"{where}: the server {configuration.host!r} is no URL")
+        configuration.proxy = proxy = configuration.proxy or _environment_proxy(configuration.host)
+        if proxy and not str(proxy).startswith(("http://", "https://")):
             raise MeshdiagError(
-                f"{where}: the proxy {configuration.proxy} is not supported: only http and https proxies are; "
+                f"{where}: the proxy {_without_login(str(proxy))} is not supported: only http and https proxies are; "
                 "or run `kubectl proxy` and name it as the cluster's server"
             )
         self.configuration = configuration
         self._fresh_until = time.monotonic() + fresh
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """What the client raises about the settings of a cluster, as MeshdiagError."""
+        from kubernetes.aio.config import ConfigException
+
+        where = _where(self.access)
+        try:
+            yield
+        except ConfigException as e:
+            raise MeshdiagError(f"cannot log in with {where}: {e}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            # a file that cannot be read, or a kubeconfig of another shape than the client expects
+            name = "" if isinstance(e, OSError) else f"{type(e).__name__}: "
+            raise MeshdiagError(f"cannot log in with {where}: {name}{e}") from None
 
     async def _from_pod(self, configuration: Configuration) -> float:
         from kubernetes.aio.config import load_incluster_config
@@ -172,76 +245,150 @@ class Login:
         return FILE_TOKEN_SECONDS
 
     async def _from_files(self, configuration: Configuration) -> float:
-        from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
+        from kubernetes.aio.config import ConfigException
+        from kubernetes.aio.config.kube_config import KubeConfigLoader
 
-        merged = KubeConfigMerger(os.pathsep.join(self.access.paths)).config
-        loader = KubeConfigLoader(merged, self.access.context)
-        loader._config_base_path = None  # relative paths count from the file they stand in
-        user = loader._user
-        fresh = float("inf")
-        if user is not None and "exec" in user:
-            status = await _run_plugin(user["exec"])
-            fresh = _expires_in(status.get("expirationTimestamp"))
-            loader.load_from_exec_plugin = lambda: _use_plugin(loader, status)  # type: ignore[method-assign]
-        elif user is not None and ("tokenFile" in user or "auth-provider" in user):
-            fresh = FILE_TOKEN_SECONDS
+        config = _merged(self.access.paths)
+        context = config["contexts"].get(self.access.context)
+        if context is None:
+            raise ConfigException("the kubeconfig no longer has it")
+        cluster = _part(config, "clusters", context)
+        user = _part(config, "users", context) if context.get("user") else {}
+        if not isinstance(cluster.get("server"), str):
+            raise ConfigException(f"the cluster {context.get('cluster')!r} of the kubeconfig has no server")
+        user, fresh = await _credentials(user, cluster)
+        if any(part.get(key) for part in (cluster, user) for key in _FILES):
+            fresh = min(fresh, FILE_TOKEN_SECONDS)
+        one = {"contexts": context | {"cluster": "-", "user": "-"}, "clusters": cluster, "users": user}
+        loader = KubeConfigLoader({key: [{"name": "-", _PARTS[key]: part}] for key, part in one.items()}, "-")
         await loader.load_and_set(configuration)
-        self._impersonate(user.value if user is not None else {})
+        self._impersonate(user)
         return fresh
 
-    def _impersonate(self, user: Any) -> None:
-        """kubectl's --as and --as-group, or the kubeconfig's `as` and `as-groups`."""
+    def _impersonate(self, user: Mapping[str, Any]) -> None:
+        """kubectl's --as and --as-group, or what the kubeconfig says of it."""
+        from kubernetes.aio.config import ConfigException
+
         name = self.access.as_user or str(user.get("as") or "")
         groups = self.access.as_groups or tuple(user.get("as-groups") or ())
+        if groups and not name:
+            raise ConfigException("a group can only be taken on together with a user: give --as, too")
         self.headers = [("Impersonate-User", name)] if name else []
-        self.headers += [("Impersonate-Group", str(g)) for g in groups]
+        self.headers += [("Impersonate-Group", str(group)) for group in groups]
+        if user.get("as-uid"):
+            self.headers.append(("Impersonate-Uid", str(user["as-uid"])))
+        for key, values in (user.get("as-user-extra") or {}).items():
+            self.headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)) for value in values]
 
 
-async def _run_plugin(settings: Any) -> dict[str, Any]:
+def _where(access: Access) -> str:
+    return f"context {access.context}" if access.context else "the pod's service account"
+
+
+def _part(config: Mapping[str, Any], key: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The cluster or user of a context."""
+    from kubernetes.aio.config import ConfigException
+
+    kind = _PARTS[key]
+    part: dict[str, Any] | None = config[key].get(context.get(kind))
+    if part is None:
+        raise ConfigException(f"the kubeconfig has no {kind} {context.get(kind)!r}")
+    return part
+
+
+async def _credentials(user: Mapping[str, Any], cluster: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+    """A user with the credentials that its plugin gives, and for how many seconds they last."""
+    from kubernetes.aio.config import ConfigException
+
+    out = dict(user)
+    if plugin := out.pop("exec", None):
+        status = await _run_plugin(plugin, cluster)
+        if "token" in status:
+            out["token"] = str(status["token"])
+        for key, name in (("clientCertificateData", "client-certificate"), ("clientKeyData", "client-key")):
+            if key in status:
+                out.pop(name, None)
+                out[f"{name}-data"] = base64.b64encode(str(status[key]).encode()).decode()
+        return out, _expires_in(status.get("expirationTimestamp"))
+    if provider := out.pop("auth-provider", None):
+        # kubectl renews it and writes it down. Who did so without that would spend the user's refresh token.
+        settings = provider.get("config") or {}
+        out["token"] = settings.get("id-token") or settings.get("access-token")
+        if not out["token"]:
+            raise ConfigException(
+                f"the auth-provider {provider.get('name')!r} of the kubeconfig has no token: log in with kubectl first"
+            )
+        return out, FILE_TOKEN_SECONDS
+    if out.get("tokenFile"):
+        out.pop("token", None)  # it is what the file held once
+    return out, float("inf")
+
+
+async def _run_plugin(settings: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
     """What an exec credential plugin answers. Its errors are the user's to mend, so they are told with its own words."""
     from kubernetes.aio.config import ConfigException
-    from kubernetes.aio.config.exec_provider import ExecProvider
 
-    command = settings.safe_get("command")
+    command, version = settings.get("command"), settings.get("apiVersion")
+    if not isinstance(command, str) or not command or not isinstance(version, str):
+        raise ConfigException("the credential plugin of the kubeconfig needs a command and an apiVersion")
+    plugin = f"the credential plugin {command!r} of the kubeconfig"
+    spec: dict[str, Any] = {"interactive": False}  # it has no terminal: that is ours
+    if settings.get("provideClusterInfo"):
+        spec["cluster"] = _cluster_info(cluster)
+    info = json.dumps({"apiVersion": version, "kind": "ExecCredential", "spec": spec})
+    extra = {str(item["name"]): str(item["value"]) for item in settings.get("env") or ()}
     try:
-        status = await ExecProvider(settings).run()
+        process = await asyncio.create_subprocess_exec(
+            command,
+            *(str(argument) for argument in settings.get("args") or ()),
+            env={**os.environ, **extra, "KUBERNETES_EXEC_INFO": info},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     except FileNotFoundError:
-        hint = settings.safe_get("installHint")
+        hint = " ".join(str(settings.get("installHint") or "").split())
+        raise ConfigException(f"{plugin} is not installed" + (f": {hint}" if hint else "")) from None
+    except OSError as e:
+        raise ConfigException(f"{plugin} cannot be run: {e.strerror}") from None
+    try:
+        out, words = await asyncio.wait_for(process.communicate(), PLUGIN_SECONDS)
+    except TimeoutError:
         raise ConfigException(
-            f"the credential plugin {command!r} of the kubeconfig is not installed"
-            + (f": {' '.join(str(hint).split())}" if hint else "")
+            f"{plugin} gave no answer within {PLUGIN_SECONDS:.0f} s; perhaps it waits for you: log in with kubectl first"
         ) from None
-    except PermissionError as e:
-        raise ConfigException(f"the credential plugin {command!r} of the kubeconfig cannot be run: {e}") from None
-    except ConfigException as e:
-        raise ConfigException(f"the credential plugin {command!r} of the kubeconfig failed: {_readable(e)}") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        said = " ".join(words.decode("utf-8", "replace").split())[:500]
+        raise ConfigException(f"{plugin} failed: " + (said or f"exit code {process.returncode}"))
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        raise ConfigException(f"{plugin} gave no JSON") from None
+    status = answer.get("status") if isinstance(answer, dict) else None
+    if isinstance(answer, dict) and answer.get("apiVersion") != version:
+        raise ConfigException(f"{plugin} answered in version {answer.get('apiVersion')!r}, and {version} was asked for")
     if not isinstance(status, dict) or not (
-        "token" in status or status.keys() >= {"clientCertificateData", "clientKeyData"}
+        status.get("token") or (status.get("clientCertificateData") and status.get("clientKeyData"))
     ):
-        raise ConfigException(f"the credential plugin {command!r} of the kubeconfig gave no token and no certificate")
+        raise ConfigException(f"{plugin} gave no token and no certificate")
     return status
 
 
-def _readable(error: Exception) -> str:
-    """The client formats what a plugin wrote as the repr of bytes."""
-    text = str(error)
-    head, quote, rest = text.partition(". b'")
-    if quote and rest.endswith("'"):
-        text = f"{head}: {rest[:-1].encode().decode('unicode_escape', 'replace')}"
-    return " ".join(text.split())[:500]
-
-
-async def _use_plugin(loader: Any, status: dict[str, Any]) -> bool:
-    """In place of the loader's own way, which runs the plugin again and only logs what goes wrong."""
-    from kubernetes.aio.config.kube_config import FileOrData
-
-    if "token" in status:
-        loader.token = f"Bearer {status['token']}"
-    if status.keys() >= {"clientCertificateData", "clientKeyData"}:
-        for name, key in (("cert_file", "clientCertificateData"), ("key_file", "clientKeyData")):
-            data = FileOrData(status, None, data_key_name=key, base64_file_content=False)
-            setattr(loader, name, data.as_file())
-    return True
+def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plugin is told of the cluster when it asks for that."""
+    keys = ("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url")
+    info = {key: cluster[key] for key in keys if cluster.get(key)}
+    if (file := cluster.get("certificate-authority")) and "certificate-authority-data" not in info:
+        info["certificate-authority-data"] = base64.b64encode(Path(file).read_bytes()).decode()
+    for item in cluster.get("extensions") or ():
+        if item.get("name") == "client.authentication.k8s.io/exec":
+            info["config"] = item.get("extension")
+    return info
 
 
 def _expires_in(text: Any) -> float:
@@ -250,4 +397,50 @@ def _expires_in(text: Any) -> float:
         left = (datetime.fromisoformat(str(text)) - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return float("inf")  # it says no time: until the server refuses them
-    return max(left - BEFORE_EXPIRY, 5.0)
+    return max(left - BEFORE_EXPIRY, AGAIN_SECONDS)
+
+
+def _environment_proxy(server: str) -> str | None:
+    """The proxy that $HTTPS_PROXY or $HTTP_PROXY name for a server, unless $NO_PROXY excepts it; by the rules of Go, and so of kubectl."""
+    url = urlsplit(server)
+    proxy = _variable(f"{url.scheme}_proxy")
+    if not proxy or _is_direct(url.hostname or "", url.port or (443 if url.scheme == "https" else 80)):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name.upper()) or os.environ.get(name) or ""
+
+
+def _is_direct(host: str, port: int) -> bool:
+    """Whether a host is reached without a proxy: this machine, and what $NO_PROXY names: addresses, networks, domains, *."""
+    address = None
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+    if host == "localhost" or (address and address.is_loopback):
+        return True
+    for rule in _variable("no_proxy").lower().split(","):
+        name, colon, number = rule.strip().rpartition(":")
+        if not (colon and number.isdecimal() and (":" not in name or name.endswith("]"))):
+            name, number = rule.strip(), str(port)
+        name = name.strip("[]")
+        if name == "*":
+            return True
+        if not name or int(number) != port:
+            continue
+        if address:
+            with contextlib.suppress(ValueError):
+                if address in ipaddress.ip_network(name, strict=False):
+                    return True
+        elif (
+            host == name
+            or host.endswith(name if name.startswith(".") else f".{name}")
+            or (name.startswith("*.") and host.endswith(name[1:]))
+        ):
+            return True
+    return False
+
+
+def _without_login(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//", url)

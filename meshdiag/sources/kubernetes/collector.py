@@ -18,8 +18,8 @@ from meshdiag.model import MeshdiagError, Origin, Problem
 from meshdiag.sources.kubernetes import refusals
 from meshdiag.sources.kubernetes.access import Access, Login
 from meshdiag.sources.kubernetes.api import Api, ApiError, Unreachable
-from meshdiag.sources.kubernetes.follower import Follower, Shared, Start
-from meshdiag.sources.kubernetes.pods import Gone, Listed, Seen, watch
+from meshdiag.sources.kubernetes.follower import REFUSED_WAIT, Follower, Shared, Start
+from meshdiag.sources.kubernetes.pods import Gone, Listed, Seen, backoff, watch
 from meshdiag.sources.kubernetes.select import Container, Pod, Role, Selection
 from meshdiag.sources.live import QUEUE_BYTES, Ended, Event, Opened, Queue
 
@@ -29,6 +29,17 @@ BURST = 100
 SWEEP_SECONDS = 5.0
 END_SECONDS = 0.5
 """How long tasks may take to end before they are left alone."""
+
+FIRST_TRIES = 4
+"""How often the first list is asked for when the server is busy or has failed."""
+
+BURIED_SECONDS = 60.0
+"""So much what the watch tells may be older than the answer to a question."""
+
+SAID_AGAIN = 600.0
+"""Seconds until the same trouble with a watch is told again."""
+
+REPORT = "please report this"
 
 Key = tuple[str, str]
 """A container: its pod's uid and its name."""
@@ -107,18 +118,24 @@ class _Run:
         self.source, self.api = source, api
         self.queue = Queue(source.queue_bytes)
         self.shared = Shared(
-            api, source.start, self.queue.put, self.queue.put_now, Pacer().turn, self._log_refused, self._told
+            api, source.start, self.queue.put, self.queue.put_now, Pacer().turn, self._not_allowed, self._asked
         )
         self.pods: dict[str, Pod] = {}
         self.matching = 0
         self.followers: dict[Key, Follower] = {}
         self.tasks: dict[Key, asyncio.Task[None]] = {}
         self.waiting: dict[Key, Follower] = {}
+        self._opened: set[Key] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        """Of followers that were put off."""
         self._others: list[asyncio.Task[None]] = []
-        self._refused: set[str] = set()
+        self._buried: dict[str, float] = {}
+        """Uids of pods that were found to be gone, and when: what the watch tells may be older."""
+        self._refused: set[tuple[str, str]] = set()
         self._shed = 0
         self._least: Key | None = None
         """The least important container that is followed, when that is known."""
+        self._is_closed = False
 
     async def begin(self) -> None:
         """Lists and goes on watching; returns when all first lists are complete."""
@@ -144,43 +161,57 @@ class _Run:
 
     async def end(self) -> None:
         """Ends all that runs, within END_SECONDS."""
-        tasks = [*self._others, *self.tasks.values()]
+        self._is_closed = True
+        tasks = [*self._others, *self.tasks.values(), *self._ending]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=END_SECONDS)
 
     async def _watch(self, namespace: str, first: asyncio.Future[None]) -> None:
+        """Watches the pods of a namespace. When its first list cannot be had, `first` says why, and it is tried again."""
         where = namespace or self.source.access.name
+        failures, said, when = 0, "", 0.0
 
         def told(what: str) -> None:
-            self.queue.put_now(Problem(where, what))
+            nonlocal said, when
+            if what != said or time.monotonic() > when + SAID_AGAIN:
+                said, when = what, time.monotonic()
+                self.queue.put_now(Problem(where, what))
 
-        try:
-            async with contextlib.aclosing(watch(self.api, namespace, self.source.selection, told)) as changes:
-                async for change in changes:
-                    match change:
-                        case Seen(pod):
-                            self._told(pod, pod.uid)
-                        case Gone(uid):
-                            self._told(None, uid)
-                        case Listed():
-                            first.set_result(None)
-        except (ApiError, Unreachable, MeshdiagError) as e:
-            first.set_exception(e)  # only the first list raises
+        while True:
+            try:
+                async with contextlib.aclosing(watch(self.api, namespace, self.source.selection, told)) as changes:
+                    async for change in changes:
+                        match change:
+                            case Seen(pod):
+                                self._seen(pod)
+                            case Gone(uid):
+                                self._buried.pop(uid, None)
+                                self._lose(uid)
+                            case Listed() if not first.done():
+                                first.set_result(None)
+            except Exception as e:
+                failures += 1
+                if not first.done():
+                    if not (isinstance(e, ApiError) and e.passing and failures < FIRST_TRIES):
+                        first.set_exception(e)
+                elif not isinstance(e, (ApiError, Unreachable, MeshdiagError)):
+                    told(f"watching pods failed: {type(e).__name__}: {e} ({REPORT})")
+                wait = backoff(failures)
+                if isinstance(e, ApiError):
+                    wait += REFUSED_WAIT if e.status == 403 else e.retry_after or 0.0
+                await asyncio.sleep(wait)
 
     # -- pods and followers
 
-    def _told(self, pod: Pod | None, uid: str) -> None:
-        """A pod is there, has changed, or (None) is gone."""
-        if pod is None:
-            self.pods.pop(uid, None)
-            for key in [k for k in self.followers if k[0] == uid]:
-                self.followers[key].lost()
-                self.waiting.pop(key, None)
-                if key not in self.tasks:
-                    self._drop(key, "the pod is gone")
-            return
+    def _seen(self, pod: Pod) -> None:
+        """A pod is there, or has changed."""
+        uid = pod.uid
+        if uid in self._buried:
+            if time.monotonic() - self._buried[uid] < BURIED_SECONDS:
+                return
+            del self._buried[uid]
         self.pods[uid] = pod
         for container in self.source.selection.wanted(pod):
             key = (uid, container.name)
@@ -192,6 +223,23 @@ class _Run:
                 follower.update(pod)
             if key not in self.tasks and follower.wants:
                 self._admit(key, follower)
+
+    def _lose(self, uid: str) -> None:
+        """A pod is gone, or is selected no more."""
+        self.pods.pop(uid, None)
+        for key in [k for k in self.followers if k[0] == uid]:
+            self.followers[key].lose()
+            if key not in self.tasks:
+                self._drop(key)
+
+    def _asked(self, pod: Pod | None, uid: str) -> None:
+        """A follower has asked for its pod."""
+        if pod is None:
+            if uid in self.pods:
+                self._buried[uid] = time.monotonic()
+            self._lose(uid)
+        elif uid in self.pods:  # else the watch knew better in the meantime
+            self._seen(pod)
 
     def _origin(self, pod: Pod, container: Container) -> Origin:
         cluster = self.source.access.name if self.source.label else ""
@@ -205,17 +253,23 @@ class _Run:
             if _rank(self.followers[least]) <= _rank(follower):
                 self._put_off(key, follower)
                 return
-            self._least = None
-            self.tasks.pop(least).cancel()
+            task = self.tasks.pop(least)
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
             self._put_off(least, self.followers[least])
         self._least = None
         self.waiting.pop(key, None)
+        self._opened.add(key)
         self.queue.put_now(Opened(follower.origin))
         task = self.tasks[key] = asyncio.ensure_future(follower.run())
         task.add_done_callback(lambda t: self._done(key, t))
 
     def _put_off(self, key: Key, follower: Follower) -> None:
+        if key in self.waiting:
+            return
         self.waiting[key] = follower
+        self._opened.discard(key)
         limit = self.source.max_streams
         if len(self.waiting) > self._shed:  # said again only when it has doubled
             self._shed = 2 * len(self.waiting)
@@ -229,32 +283,43 @@ class _Run:
             return  # put off
         del self.tasks[key]
         self._least = None
-        if task.cancelled():
+        if self._is_closed or task.cancelled():
             return
         follower = self.followers[key]
         if error := task.exception():
             what = f"following it failed: {type(error).__name__}: {error}"
-            self.queue.put_now(Problem(follower.origin.path, what, "please report this"))
-        if follower.gone:
-            self._drop(key, "the pod is gone")
+            self.queue.put_now(Problem(follower.origin.path, what, REPORT))
+        if follower.left:
+            self._drop(key)
         elif follower.wants and not error:
             self._admit(key, follower)
         else:
-            self.queue.put_now(Ended(follower.origin, "the container has ended"))
-        if self.waiting and len(self.tasks) < self.source.max_streams:
+            self._end(key, "the container has ended" if not error else "following it failed")
+        while self.waiting and len(self.tasks) < self.source.max_streams:
             best = min(self.waiting, key=lambda k: _rank(self.waiting[k]))
-            self._admit(best, self.waiting.pop(best))
+            other = self.waiting.pop(best)
+            if other.wants:
+                self._admit(best, other)
+        if not self.waiting:
+            self._shed = 0
 
-    def _drop(self, key: Key, why: str) -> None:
-        follower = self.followers.pop(key, None)
-        if follower is not None:
-            self.matching -= 1
-            self.queue.put_now(Ended(follower.origin, why))
+    def _drop(self, key: Key) -> None:
+        follower = self.followers[key]
+        self._end(key, follower.left)
+        del self.followers[key]
+        self.waiting.pop(key, None)
+        self.matching -= 1
 
-    def _log_refused(self, namespace: str, error: ApiError) -> None:
-        if namespace not in self._refused:
-            self._refused.add(namespace)
-            what, hint = refusals.logs_forbidden(namespace, error)
+    def _end(self, key: Key, why: str) -> None:
+        if key in self._opened:
+            self._opened.discard(key)
+            self.queue.put_now(Ended(self.followers[key].origin, why))
+
+    def _not_allowed(self, namespace: str, resource: str, error: ApiError) -> None:
+        if (namespace, resource) not in self._refused:
+            self._refused.add((namespace, resource))
+            said = refusals.logs_forbidden if resource == "pods/log" else refusals.pods_forbidden
+            what, hint = said(namespace, error)
             self.queue.put_now(Problem(namespace, what, hint))
 
     async def _sweep(self) -> None:

@@ -357,9 +357,9 @@ class Follower:
                 return True  # it cannot be found out, and that was said
             raise
 
-    async def _open(self, read: float | None = None, **query: str | int | bool) -> aiohttp.ClientResponse:
+    async def _open(self, query: Query, read: float | None = None) -> aiohttp.ClientResponse:
         await self._shared.turn(self.container.role)
-        every: Query = {"container": self.container.name, "timestamps": "true", **query}
+        every = {"container": self.container.name, "timestamps": "true", **query}
         path = f"{path_of(self.pod.namespace)}/{self.pod.name}/log"
         return await self._shared.api.open(path, every, read=read)
 
@@ -375,7 +375,7 @@ class Follower:
         try:
             async with asyncio.timeout(None) as self._opening:
                 self._suspect()
-                self._response = await self._open(follow="true", **query)
+                self._response = await self._open({"follow": "true", **query})
         except TimeoutError:
             return None  # by us, as it was silent
         finally:
@@ -497,8 +497,9 @@ class Follower:
         """Lines could not be had from where the log (or a cursor) stands."""
         last = (cursor or log.cursor).last
         since = moment(last) if last >= 0 else self._shared.since
-        if last < 0 and self._reading and self._reading.started and (since is None or since < self._reading.started):
-            since = self._reading.started
+        started = (self._reading or self.status).started
+        if last < 0 and started and (since is None or since < started):
+            since = started
         self._shared.put_now(Gap(log.origin, since, max(until, since) if until and since else until, why))
 
     async def _look_into(self) -> None:
@@ -628,18 +629,23 @@ class Follower:
     ) -> bool:
         """Gives what is new in the log of the instance before; whether it could be read to its end."""
 
-        async def take(lines: bytes) -> None:
-            await give(cursor.take(lines))
-
         tries = vain = 0
         half: bytes | None = None
+        is_new = False
+
+        async def take(lines: bytes) -> None:
+            nonlocal is_new
+            taken = cursor.take(lines)
+            is_new = is_new or bool(taken.lines)
+            await give(taken)
+
         while tries < TRIES and vain <= REREADS and not self.left:
-            offset, wait = log.offset, backoff(tries + 1)
+            wait, is_new = backoff(tries + 1), False
             self._spoke = False
             resumed = cursor.resume(besides)
             query = self._from(self._shared.since) if resumed is None else {} if log.fresh else self._from(resumed)
             try:
-                response = await self._open(PREVIOUS_SILENCE, previous="true", **query)
+                response = await self._open({"previous": "true", **query}, PREVIOUS_SILENCE)
                 async with response:
                     rest = await self._read(response, take)
             except _Again:
@@ -652,7 +658,7 @@ class Follower:
             except (Unreachable, MeshdiagError):
                 pass  # nothing else can be read, either
             else:
-                if log.offset > offset:
+                if is_new:
                     tries, vain, wait = 0, 0, 0.0
                 elif rest is None:
                     tries += 1

@@ -50,10 +50,17 @@ async def explained(api: Api, namespace: str, error: BaseException, namespaces: 
 
 def logs_forbidden(namespace: str, error: ApiError) -> tuple[str, str]:
     """(what, hint) of logs that may not be read."""
-    return (
-        f"not allowed to read logs: {error.message}",
-        f"missing: verb get on resource pods/log in namespace {namespace}; deploy/rbac.yaml has the role",
-    )
+    return f"not allowed to read logs: {error.message}", _missing("pods/log", namespace)
+
+
+def pods_forbidden(namespace: str, error: ApiError) -> tuple[str, str]:
+    """(what, hint) of pods that may not be asked for one by one."""
+    what = "not allowed to ask how a pod is, so one that came after another under its name may be taken for that one"
+    return f"{what}: {error.message}", _missing("pods", namespace)
+
+
+def _missing(resource: str, namespace: str) -> str:
+    return f"missing: verb get on resource {resource} in namespace {namespace}; deploy/rbac.yaml has the role"
 
 
 async def nothing_matches(

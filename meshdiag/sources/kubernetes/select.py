@@ -240,7 +240,9 @@ def _role(container: Mapping[str, Any], labels: Mapping[str, Any], init: bool) -
 
 
 def _is_istiod(labels: Mapping[str, Any], args: list[Any]) -> bool:
-    return _text(labels, "app") == "istiod" or _text(labels, "istio") in ("pilot", "istiod") or args[:1] == ["discovery"]
+    return (
+        _text(labels, "app") == "istiod" or _text(labels, "istio") in ("pilot", "istiod") or args[:1] == ["discovery"]
+    )
 
 
 def _status(status: Mapping[str, Any]) -> Status:

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from meshdiag.sources.kubernetes import collector, follower
+from meshdiag.sources.kubernetes import pods as watching
 from tests.live import pods
 from tests.live.apiserver import ApiServer
 from tests.live.calls import Clock
 from tests.live.cluster import Cluster, Pod
+from tests.live.stage import Time
 
 
 @pytest.fixture
@@ -36,3 +39,32 @@ def mesh(cluster: Cluster) -> Cluster:
         cluster.add_pod("shop", f"p-{n}", ["app"], labels=labels, node=f"node-{n % 2}")
     cluster.add_pod("orders", "p-9", ["app"], labels={"app": "api"}, start=False)
     return cluster
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def shop(clock: Time) -> Cluster:
+    """A cluster with one pod, of a StatefulSet: another one may have its name later."""
+    cluster = Cluster(clock=clock)
+    pods.sidecar_pod(cluster, "shop", "db-0")
+    clock.forward(10)
+    return cluster
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector waits a hundredth as long before it tries again or looks into something."""
+    for module, name, seconds in (
+        (watching, "FIRST_DELAY", 0.005),
+        (watching, "LONGEST_DELAY", 0.1),
+        (watching, "POLL_SECONDS", 0.1),
+        (follower, "GRACE", 0.15),
+        (follower, "REFUSED_WAIT", 0.1),
+        (collector, "REFUSED_WAIT", 0.1),
+        (collector, "SWEEP_SECONDS", 0.02),
+    ):
+        monkeypatch.setattr(module, name, seconds)

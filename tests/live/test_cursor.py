@@ -196,7 +196,7 @@ BIG = 1 << 20
 MEMORIES = st.sampled_from([400, 700, 2000, BIG])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(logs(), PLACES, SIZES, MEMORIES)
 def test_every_line_comes_once_in_order(
     log: list[bytes], breaks: list[tuple[float, list[int]]], sizes: list[int], size: int
@@ -213,7 +213,7 @@ def test_every_line_comes_once_in_order(
         assert 0 <= max(model.times) - model.cursor.last <= DISORDER
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(logs(), SIZES, MEMORIES)
 def test_a_log_that_was_read_whole_gives_nothing_again(log: list[bytes], sizes: list[int], size: int) -> None:
     """When all comes again nothing is new, and that all came is known then, not before."""
@@ -229,7 +229,7 @@ def test_a_log_that_was_read_whole_gives_nothing_again(log: list[bytes], sizes: 
         assert model.cursor.caught_up
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(logs(alike=False), PLACES, st.data(), MEMORIES)
 def test_what_a_rotation_left_comes_once(
     log: list[bytes], breaks: list[tuple[float, list[int]]], data: st.DataObject, size: int
@@ -257,7 +257,7 @@ def test_what_a_rotation_left_comes_once(
                 read = until
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(logs(alike=False), logs(alike=False), st.data(), st.sampled_from([1, 5, 3600]), MEMORIES)
 def test_a_clock_that_was_set_back_loses_nothing(
     log: list[bytes], more: list[bytes], data: st.DataObject, seconds: int, size: int

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,9 @@ class Login:
         self._fresh_until = float("-inf")
         self._renewed = float("-inf")
         self._failed: tuple[float, MeshdiagError] | None = None
+        self._plugin: dict[str, Any] | None = None
+        """What the plugin gave, which lasts until then."""
+        self._plugin_until = 0.0
         self._lock = asyncio.Lock()
 
     async def renew(self, refused: bool = False) -> bool:
@@ -186,6 +190,8 @@ class Login:
                 return False
             if self._failed and now < self._failed[0] + REFUSED_SECONDS:  # of many that ask at once the first has tried
                 raise self._failed[1]
+            if refused:
+                self._plugin = None
             try:
                 await self._load()
             except MeshdiagError as e:
@@ -206,19 +212,8 @@ class Login:
         configuration.disable_strict_ssl_verification = True
         with self.told():
             fresh = await (self._from_files(configuration) if access.paths else self._from_pod(configuration))
-        where = _where(access)
-        if token := str(configuration.api_key.get("BearerToken") or "").strip():
-            if not token.isprintable():
-                raise MeshdiagError(f"cannot log in with {where}: the token holds characters that no token has")
-            configuration.api_key["BearerToken"] = token
-        if not re.match("https?://[^/]", configuration.host):
-            raise MeshdiagError(f"{where}: the server {configuration.host!r} is no URL")
-        configuration.proxy = proxy = configuration.proxy or _environment_proxy(configuration.host)
-        if proxy and not str(proxy).startswith(("http://", "https://")):
-            raise MeshdiagError(
-                f"{where}: the proxy {_without_login(str(proxy))} is not supported: only http and https proxies are; "
-                "or run `kubectl proxy` and name it as the cluster's server"
-            )
+            configuration.proxy = configuration.proxy or _environment_proxy(configuration.host)
+            _check(configuration)
         self.configuration = configuration
         self._fresh_until = time.monotonic() + fresh
 
@@ -256,7 +251,16 @@ class Login:
         user = _part(config, "users", context) if context.get("user") else {}
         if not isinstance(cluster.get("server"), str):
             raise ConfigException(f"the cluster {context.get('cluster')!r} of the kubeconfig has no server")
-        user, fresh = await _credentials(user, cluster)
+        for key, data in [*cluster.items(), *user.items()]:
+            if key.endswith("-data") and not _is_base64(data):
+                raise ConfigException(f"{key} of the kubeconfig is not base64")
+        if plugin := user.pop("exec", None):
+            if self._plugin is None or time.monotonic() >= self._plugin_until:
+                self._plugin = await _run_plugin(plugin, cluster)
+                self._plugin_until = time.monotonic() + _expires_in(self._plugin.get("expirationTimestamp"))
+            user, fresh = _with(user, self._plugin), self._plugin_until - time.monotonic()
+        else:
+            user, fresh = _stored(user)
         if any(part.get(key) for part in (cluster, user) for key in _FILES):
             fresh = min(fresh, FILE_TOKEN_SECONDS)
         one = {"contexts": context | {"cluster": "-", "user": "-"}, "clusters": cluster, "users": user}
@@ -281,6 +285,24 @@ class Login:
             self.headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)) for value in values]
 
 
+def _check(configuration: Configuration) -> None:
+    """Raises ConfigException for what the client would not understand, and puts right what it takes too literally."""
+    from kubernetes.aio.config import ConfigException
+
+    if token := str(configuration.api_key.get("BearerToken") or "").strip():
+        if not (token.isascii() and token.isprintable()):
+            raise ConfigException("the token holds characters that no token has")
+        configuration.api_key["BearerToken"] = token
+    if not re.match("https?://[^/]", str(configuration.host)):
+        raise ConfigException(f"the server {configuration.host!r} is no URL")
+    proxy = str(configuration.proxy or "")
+    if proxy and not proxy.startswith(("http://", "https://")):
+        raise ConfigException(
+            f"the proxy {_without_login(proxy)} is not supported: only http and https proxies are; "
+            "or run `kubectl proxy` and name it as the cluster's server"
+        )
+
+
 def _where(access: Access) -> str:
     return f"context {access.context}" if access.context else "the pod's service account"
 
@@ -296,20 +318,31 @@ def _part(config: Mapping[str, Any], key: str, context: Mapping[str, Any]) -> di
     return part
 
 
-async def _credentials(user: Mapping[str, Any], cluster: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
-    """A user with the credentials that its plugin gives, and for how many seconds they last."""
+def _is_base64(data: Any) -> bool:
+    try:
+        base64.b64decode(data)
+    except (TypeError, ValueError):
+        return data is None
+    return True
+
+
+def _with(user: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
+    """A user with the credentials that its plugin gave."""
+    out = dict(user)
+    if status.get("token"):
+        out["token"] = str(status["token"])
+    for key, name in (("clientCertificateData", "client-certificate"), ("clientKeyData", "client-key")):
+        if status.get(key):
+            out.pop(name, None)
+            out[f"{name}-data"] = base64.b64encode(str(status[key]).encode()).decode()
+    return out
+
+
+def _stored(user: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+    """A user with the credentials that are written down, and after how many seconds these are looked at again."""
     from kubernetes.aio.config import ConfigException
 
     out = dict(user)
-    if plugin := out.pop("exec", None):
-        status = await _run_plugin(plugin, cluster)
-        if "token" in status:
-            out["token"] = str(status["token"])
-        for key, name in (("clientCertificateData", "client-certificate"), ("clientKeyData", "client-key")):
-            if key in status:
-                out.pop(name, None)
-                out[f"{name}-data"] = base64.b64encode(str(status[key]).encode()).decode()
-        return out, _expires_in(status.get("expirationTimestamp"))
     if provider := out.pop("auth-provider", None):
         # kubectl renews it and writes it down. Who did so without that would spend the user's refresh token.
         settings = provider.get("config") or {}
@@ -345,6 +378,7 @@ async def _run_plugin(settings: Mapping[str, Any], cluster: Mapping[str, Any]) -
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # it shall not ask for a password where we draw
         )
     except FileNotFoundError:
         hint = " ".join(str(settings.get("installHint") or "").split())
@@ -359,8 +393,7 @@ async def _run_plugin(settings: Mapping[str, Any], cluster: Mapping[str, Any]) -
         ) from None
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
             await process.wait()
     if process.returncode:
         said = " ".join(words.decode("utf-8", "replace").split())[:500]
@@ -377,6 +410,15 @@ async def _run_plugin(settings: Mapping[str, Any], cluster: Mapping[str, Any]) -
     ):
         raise ConfigException(f"{plugin} gave no token and no certificate")
     return status
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """Ends a plugin and what it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,12 @@ Lists and watches stay JSON: of a pod a handful of values count, and the client'
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import html
 import json
+import os
+import re
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 ERROR_BYTES = 64 << 10
+GOODBYE_SECONDS = 0.05
+"""For TLS streams that were closed just before the end: both sides say that they close."""
+
 READ_BUFFER = 64 << 10
 """Bytes of a stream that wait in the client; twice as many stop the sender."""
 
@@ -73,6 +80,8 @@ class Api:
         for client, connector in parts:
             await client.close()
             await connector.close()
+        if parts and self.login.configuration.host.startswith("https:"):
+            await asyncio.sleep(GOODBYE_SECONDS)
 
     async def _ready(self, refused: bool = False) -> ApiClient:
         renewed = await self.login.renew(refused)
@@ -82,19 +91,25 @@ class Api:
         from kubernetes.aio.client import ApiClient
 
         configuration = self.login.configuration
+        files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
         identity = (
-            configuration.host, configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file, configuration.proxy,
-            configuration.verify_ssl, configuration.tls_server_name,
+            configuration.host, configuration.proxy, configuration.verify_ssl, configuration.tls_server_name,
+            *map(_print_of, files),
         )  # fmt: skip
         if self._client is not None and identity == self._identity:
             self._client.configuration.api_key = configuration.api_key  # connections that are open stay
             return self._client
         if self._client is not None and self._connector is not None:
             self._old.append((self._client, self._connector))
-        client = ApiClient(configuration)
+        with self.login.told():
+            client = ApiClient(configuration)
         # no limit: every stream keeps a connection, and HTTP/1.1 has one answer a connection
         self._connector = aiohttp.TCPConnector(limit=0, ssl=client.rest_client.ssl_context, socket_factory=_socket)
-        configuration.client_session_kwargs = {"connector": self._connector, "read_bufsize": READ_BUFFER}
+        configuration.client_session_kwargs = {
+            "connector": self._connector,
+            "read_bufsize": READ_BUFFER,
+            "trust_env": False,  # proxies are told already, and of ~/.netrc kubectl knows nothing
+        }
         client.user_agent = "meshdiag"
         self._client, self._identity = client, identity
         return client
@@ -171,15 +186,37 @@ async def json_lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[st
 
 
 async def _error(response: aiohttp.ClientResponse) -> ApiError:
+    body = b""
     async with response:
-        body = await response.content.read(ERROR_BYTES)
+        while len(body) < ERROR_BYTES and (more := await response.content.read(ERROR_BYTES - len(body))):
+            body += more
     try:
         status = json.loads(body)
-        message, reason = str(status.get("message", "")), str(status.get("reason", ""))
-    except (ValueError, AttributeError):
-        message, reason = body.decode("utf-8", "replace").strip(), response.reason or ""
+        message, reason = str(status.get("message") or ""), str(status.get("reason") or "")
+    except (ValueError, AttributeError, RecursionError):
+        message, reason = _plain(body.decode("utf-8", "replace")), response.reason or ""
     wait = response.headers.get("Retry-After", "")
-    return ApiError(response.status, message[:2000], reason, float(wait) if wait.isdigit() else None)
+    seconds = float(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
+    return ApiError(response.status, message[:2000], reason, seconds)
+
+
+def _plain(text: str) -> str:
+    """The words of a page, as something before the API server answers with."""
+    if re.match(r"\s*<(!doctype|html|head|body|\?xml)\b", text, re.IGNORECASE):
+        text = re.sub(r"(?is)<!--.*?-->|<(script|style)\b.*?</\1\s*>|<[^>]*>", " ", text)
+        return " ".join(html.unescape(text).split())
+    return text.strip()
+
+
+def _print_of(path: str | None) -> tuple[Any, ...]:
+    """What changes when a file does."""
+    if not path:
+        return ()
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return (path,)
+    return path, status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @contextlib.contextmanager
@@ -195,9 +232,16 @@ def _told(where: str) -> Any:
         raise Unreachable(f"{where}: the name {e.host} is not known") from None
     except aiohttp.ClientConnectorCertificateError as e:
         raise Unreachable(f"{where}: its certificate is not trusted: {e.certificate_error}") from None
+    except aiohttp.ClientConnectorError as e:  # perhaps to a proxy
+        why = os.strerror(e.os_error.errno) if e.os_error.errno else str(e.os_error)
+        raise Unreachable(f"{where}: cannot connect to {e.host}:{e.port}: {why}") from None
+    except aiohttp.ClientHttpProxyError as e:  # its own words hold the password of the proxy
+        raise Unreachable(f"{where}: the proxy answered {e.status} {e.message}") from None
+    except aiohttp.ClientResponseError as e:  # nor the whole URL
+        raise Unreachable(f"{where}: {' '.join(e.message.split()) or type(e).__name__}") from None
     except (aiohttp.ClientError, OSError) as e:
         raise Unreachable(f"{where}: {str(e) or type(e).__name__}") from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise Unreachable(f"{where} answered something else than Kubernetes does: {e}") from None
 
 

@@ -18,7 +18,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -74,9 +74,9 @@ UNSELECTED = "the pod is no longer selected"
 GENERATED = frozenset({"Deployment", "ReplicaSet", "ReplicationController", "Rollout", "DaemonSet", "Job", "CronJob"})
 """Kinds that give each of their pods a name of its own: no other pod ever has it."""
 
-_SINCE = "%Y-%m-%dT%H:%M:%SZ"
+_FOREVER = 1 << 63
 
-_Failure = (ApiError, Unreachable, MeshdiagError)
+_SINCE = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class _Again(Exception):
@@ -139,12 +139,17 @@ class _Log:
 
 @dataclass(slots=True)
 class _Beginning:
-    """How a stream began: where the cursor stood, the time of the first line, and the first lines: all there were if `whole`."""
+    """How a stream began: where the cursor stood, and the first lines: all there were if `whole`.
+
+    `first` and `last` are the times of its first and its latest line. `is_before`: the log of the instance before has these lines.
+    """
 
     anchor: Cursor
     first: int = -1
+    last: int = -1
     head: list[bytes] = field(default_factory=list)
     whole: bool = True
+    is_before: bool = False
 
 
 class Follower:
@@ -162,6 +167,7 @@ class Follower:
         self._log = _Log(origin)
         self._before = _Log(replace(origin, path=f"{origin.path} (previous)", previous=True))
         """Of the instance that had ended when the container was seen first."""
+        self._first = self.status
         self._reading: Status | None = None
         """The instance that is read, as it was when we began."""
         self._complete = ""
@@ -197,6 +203,7 @@ class Follower:
         status = pod.statuses.get(self.container.name, self.status)
         if status != self.status and not _is_older(status, self.status):
             self.status = status
+            self._first = self._first if self._first.id else status
             self._news.set()
         self._suspect()
 
@@ -250,9 +257,8 @@ class Follower:
             try:
                 await self._read_on()
                 if self.left == GONE and self._unread and self._is_unfinished:
-                    self._gap(
-                        self._log, _after(self.status.finished), "the pod was deleted while its log could not be read"
-                    )
+                    why = "the pod was deleted while its log could not be read"
+                    self._gap(self._log, self._place(self._log.cursor), _after(self.status.finished), why)
             finally:
                 if self._looking is not None:
                     self._looking.cancel()
@@ -261,7 +267,12 @@ class Follower:
 
     async def _read_on(self) -> None:
         failures = refusals = 0
+        is_known = True
         while self.wants:
+            if not is_known and await self._look() is None:
+                failures += 1
+                await self._rest(backoff(failures))
+                continue
             status, before, wait, has_ended = self.status, self._log.offset, 0.0, False
             self._news.clear()
             self._spoke = False
@@ -272,7 +283,8 @@ class Follower:
                 wait = self._refused(e)
                 refusals += e.status not in (401, 403, 429, 503)
                 if status.over and refusals >= TRIES:
-                    self._gap(self._log, _after(status.finished), f"the log cannot be had: {e.message[:300]}")
+                    why = f"the log cannot be had: {e.message[:300]}"
+                    self._gap(self._log, self._place(self._log.cursor), _after(status.finished), why)
                     self._finish(status)
                     return
             except (_Again, Unreachable, MeshdiagError):
@@ -283,8 +295,7 @@ class Follower:
                 if is_over and await self._is_whole(half or b"", before):
                     self._finish(status)
                     return
-            with contextlib.suppress(*_Failure):
-                await self._ask()
+            is_known = bool(await self._look())
             is_new = self._log.offset > before
             if has_ended:
                 # A clean end says little: the API server gives one when the kubelet's connection breaks. But in a pod that is
@@ -313,7 +324,7 @@ class Follower:
             await self._give(self._log, half + b"\n")  # a program may end without a line feed
         if not self._returned and (self._spoke or not self._log.fresh):
             why = "the log was gone before it was read to its end; lines of this time may be lost"
-            self._gap(self._log, _after(self.status.finished), why)
+            self._gap(self._log, self._place(self._log.cursor), _after(self.status.finished), why)
         return True
 
     async def _rest(self, seconds: float) -> None:
@@ -328,8 +339,18 @@ class Follower:
             return REFUSED_WAIT
         return error.retry_after or 0.0
 
-    async def _ask(self) -> bool:
-        """Whether the pod is still there; how it is now is told to all its containers. Raises what stands in the way."""
+    async def _look(self) -> bool | None:
+        """How the pod is now: whether that could be found out, None when nobody answers."""
+        try:
+            await self._ask()
+        except ApiError:
+            return False
+        except (Unreachable, MeshdiagError):
+            return None
+        return True
+
+    async def _ask(self) -> Pod | None:
+        """The pod that has the name now. How ours is, or that it is gone, is told to all its containers. Raises what stands in the way."""
         await self._shared.turn(self.container.role)
         try:
             pod = await ask(self._shared.api, self.pod.namespace, self.pod.name)
@@ -340,22 +361,35 @@ class Follower:
         if pod is None or pod.uid != self.pod.uid:
             self.lose()
             self._shared.changed(None, self.pod.uid)
-            return False
-        if self.left:
-            self.left = UNSELECTED
-        self._shared.changed(pod, pod.uid)
-        return True
+        else:
+            if self.left:
+                self.left = UNSELECTED
+            self._shared.changed(pod, pod.uid)
+        return pod
 
-    async def _is_ours(self) -> bool:
-        """Whether a stream that was opened by the pod's name just now is of this pod, not of one that came after it."""
+    async def _is_ours(self, data: bytes) -> bool:
+        """Whether a stream that was opened by the pod's name and begins with this is of our pod, not of one that came after it."""
         if self.pod.owner[0] in GENERATED:
             return True
-        try:
-            return await self._ask()
-        except ApiError as e:
-            if e.status == 403:
-                return True  # it cannot be found out, and that was said
-            raise
+        for attempt in range(1, TRIES + 1):
+            try:
+                pod = await self._ask()
+                break
+            except ApiError as e:
+                if e.status == 403:
+                    return True  # it cannot be found out, and that was said
+                if attempt == TRIES or not e.passing:
+                    raise
+                await asyncio.sleep(
+                    (e.retry_after or 0.0) + backoff(attempt)
+                )  # the stream waits: perhaps it cannot be had again
+        if pod is None or pod.uid == self.pod.uid:
+            return True
+        other = pod.statuses.get(self.container.name, Status())
+        if other.started is None or other.restarts:
+            return not other.id
+        first = stamp(data)
+        return first is not None and first < _nanos(other.started)
 
     async def _open(self, query: Query, read: float | None = None) -> aiohttp.ClientResponse:
         await self._shared.turn(self.container.role)
@@ -409,7 +443,7 @@ class Follower:
         try:
             while data := await response.content.readany():
                 if not is_ours:
-                    if not await self._is_ours():
+                    if not await self._is_ours(data):
                         raise _Again
                     is_ours = True
                 if lines := splitter.feed(data):
@@ -433,7 +467,8 @@ class Follower:
             beginning = self._unsettled[-1]
             if beginning.first < 0:
                 beginning.first = stamp(taken.lines) or -1
-            if self._log.cursor.last > beginning.first + SETTLED:
+            beginning.last = self._log.cursor.last
+            if beginning.last > beginning.first + SETTLED:
                 self._unsettled = []
             elif sum(map(len, beginning.head)) < HEAD:
                 beginning.head.append(taken.lines)
@@ -493,25 +528,25 @@ class Follower:
                 self._shared.put_now(Gap(self.origin, moment(since), moment(end), why))
         self._missed = []
 
-    def _gap(self, log: _Log, until: datetime | None, why: str, cursor: Cursor | None = None) -> None:
-        """Lines could not be had from where the log (or a cursor) stands."""
-        last = (cursor or log.cursor).last
-        since = moment(last) if last >= 0 else self._shared.since
-        started = (self._reading or self.status).started
-        if last < 0 and started and (since is None or since < started):
-            since = started
+    def _gap(self, log: _Log, since: datetime | None, until: datetime | None, why: str) -> None:
         self._shared.put_now(Gap(log.origin, since, max(until, since) if until and since else until, why))
+
+    def _place(self, cursor: Cursor) -> datetime | None:
+        """The time from which on lines were not read."""
+        if cursor.last >= 0:
+            return moment(cursor.last)
+        since, started = self._shared.since, (self._reading or self.status).started
+        return max(since, started) if since and started else since or started
 
     async def _look_into(self) -> None:
         """While a stream may go on that should end: why does it?"""
         while self._ought_to_end:
-            await asyncio.sleep(GRACE)
+            await asyncio.sleep(GRACE / 3)
             if not self._is_open or not self._ought_to_end:
                 continue
             is_quiet = time.monotonic() - self.heard >= GRACE
             if self.left:
-                with contextlib.suppress(*_Failure):
-                    await self._ask()
+                await self._look()
                 if self.left == UNSELECTED or is_quiet:
                     self.abort()
             elif self._is_next(self.status, is_quiet):
@@ -536,13 +571,13 @@ class Follower:
         async with self._turning:
             status = self.status
             if self._reading is None:
-                await self._read_before(status)
-                self._reading = status
-            elif status.id != self._reading.id:
+                await self._read_before(self._first, status.id == self._first.id)
+                self._reading = self._first
+            if status.id != self._reading.id:
                 await self._finish_previous(status, self._reading)
             return status
 
-    async def _read_before(self, status: Status) -> None:
+    async def _read_before(self, status: Status, is_kept: bool) -> None:
         """At first sight: the instance that ended just before this one tells why there is a new one."""
         since, ended, log = self._shared.since, status.last_finished, self._before
         if not status.last_id or ended is None or (since and ended < since):
@@ -551,8 +586,9 @@ class Follower:
         async def give(taken: Taken) -> None:
             await self._give(log, taken.lines, taken.said)
 
-        if not await self._previous(log, log.cursor, give):
-            self._gap(log, _after(ended), "the log before the container was started again cannot be had")
+        if not is_kept or not await self._previous(log, log.cursor, give):
+            since = moment(log.cursor.last) if log.cursor.last >= 0 else since
+            self._gap(log, since, _after(ended), "the log before the container was started again cannot be had")
         self._shared.put_now(Ended(log.origin, "the container was started again"))
 
     async def _finish_previous(self, status: Status, reading: Status) -> None:
@@ -569,37 +605,40 @@ class Follower:
         late = self._late(status) if ours else []
         self._tell_missed(late[0].first if late else math.inf)
         cursor = late[0].anchor if late else log.cursor
+        stood = self._place(cursor)
         lost = ""
         if between > other or not (is_complete or ours):
             lost = f"the container was started {between + 1} times in the meantime, and only the log of the last instance is kept"
-        is_other = False
 
         async def give(taken: Taken) -> None:
-            nonlocal lost, is_other
+            nonlocal lost, stood
             if taken.lines and lost:
-                self._gap(log, moment(stamp(taken.lines) or 0), lost)
+                self._gap(log, stood, moment(stamp(taken.lines) or 0), lost)
                 lost = ""
             if taken.missed:
-                is_other = True
-                since, until = map(moment, taken.missed)
-                why = "the log was rotated, or the container started once more; lines of this time may be lost"
-                self._shared.put_now(Gap(self.origin, since, until, why))
+                self._missed.append(taken.missed)
+                self._tell_missed()
             await self._give(log, taken.lines, taken.said)
+            stood = self._place(cursor)
 
         if not ours:
             cursor.begin()
             log.fresh = True
         had = True
         if ours or other:
-            had = await self._previous(log, cursor, give, b"".join(line for b in late for line in b.head))
+            had = await self._previous(log, cursor, give, late, status.started)
         if lost or not had:
             until = _after(status.last_finished if ours or other else status.started)
             why = lost or "the rest of the log before the container was started again cannot be had"
-            self._gap(log, until or _after(status.started), why, cursor)
-        if late or is_other:
+            self._gap(log, stood, until or _after(status.started), why)
+        late = [b for b in late if b.head and not b.is_before]
+        if not late:
+            log.cursor.begin()
+        elif self._is_open or not all(b.whole for b in late):
             log.cursor.forgive()
         else:
-            log.cursor.begin()
+            log.cursor = Cursor()
+            log.cursor.take(b"".join(lines for b in late for lines in b.head))
         log.fresh = not late
         self._reading, self._unsettled, self._unread = status, [], True
         self._half, self._rereads, self._vain = b"", 0, 0
@@ -607,14 +646,14 @@ class Follower:
     def _late(self, status: Status) -> list[_Beginning]:
         """Beginnings of the streams that began within the instance of this status, and so left the end of the one before behind.
 
-        One that began in the second of the start may be of either; its lines are told from those of the instance before by what they
-        are, if all of them are remembered.
+        One that has only lines of the second of the start may be of either; they are told from those of the instance before by what
+        they are, if all of them are remembered.
         """
         if status.started is None:
             return []
         start = _nanos(status.started)
         for number, b in enumerate(self._unsettled):
-            if b.first >= start + SECOND or (b.first >= start and b.whole):
+            if b.first >= start and (b.whole or b.last >= start + SECOND):
                 return self._unsettled[number:]
         return []
 
@@ -625,23 +664,44 @@ class Follower:
         return is_quiet or self._log.cursor.last >= _nanos(status.started) + SECOND
 
     async def _previous(
-        self, log: _Log, cursor: Cursor, give: Callable[[Taken], Awaitable[None]], besides: bytes = b""
+        self,
+        log: _Log,
+        cursor: Cursor,
+        give: Callable[[Taken], Awaitable[None]],
+        late: Sequence[_Beginning] = (),
+        until: datetime | None = None,
     ) -> bool:
-        """Gives what is new in the log of the instance before; whether it could be read to its end."""
+        """Gives what is new in the log of the instance before; whether it could be read to its end.
+
+        `late`: streams whose lines were given already, perhaps of another log. `until`: when the next instance started; later lines are
+        of one that came in between, as was not known yet.
+        """
+        end = _nanos(until) if until else _FOREVER
+        besides = b"".join(lines for b in late for lines in b.head)
 
         tries = vain = 0
         half: bytes | None = None
-        is_new = False
+        is_new = is_there = False
+        found: list[_Beginning] = []
 
         async def take(lines: bytes) -> None:
-            nonlocal is_new
+            nonlocal is_new, is_there
+            found.extend(b for b in late if b.head and b.head[0].partition(b"\n")[0] in lines)
+            place = cursor.copy()
             taken = cursor.take(lines)
+            first = taken.missed[1] if taken.missed else (stamp(taken.lines) or 0) - SECOND
+            if first >= end:
+                if cursor is log.cursor:
+                    log.cursor = place
+                raise _Again
             is_new = is_new or bool(taken.lines)
+            is_there = is_there or len(lines) > sum(map(len, taken.said))
             await give(taken)
 
-        while tries < TRIES and vain <= REREADS and not self.left:
+        while tries < TRIES and vain <= 2 * REREADS and not self.left:
             wait, is_new = backoff(tries + 1), False
             self._spoke = False
+            found.clear()
             resumed = cursor.resume(besides)
             query = self._from(self._shared.since) if resumed is None else {} if log.fresh else self._from(resumed)
             try:
@@ -658,13 +718,17 @@ class Follower:
             except (Unreachable, MeshdiagError):
                 pass  # nothing else can be read, either
             else:
+                for b in found if cursor.caught_up else ():  # else it may be the log of yet another instance
+                    b.is_before = True
                 if is_new:
                     tries, vain, wait = 0, 0, 0.0
                 elif rest is None:
                     tries += 1
                 elif self._spoke:
                     return False
-                elif rest == half and cursor.caught_up:
+                elif rest == half and (cursor.caught_up or vain > REREADS):
+                    if not (cursor.caught_up or is_there):
+                        return False
                     if stamp(rest) is not None:
                         await self._give(log, rest + b"\n")
                     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,11 @@ POLL_SECONDS = 15.0
 """Without the right to watch, pods are listed so often."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
+LONGEST_WAIT = 60.0
+"""A server that names a longer wait is asked after this one."""
+
+LASTING_SECONDS = 5.0
+"""A watch that ends sooner, with no event, has failed: such ones are asked for less and less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,9 @@ async def watch(
     afterwards it tries again.
     """
     known: set[str] = set()
-    version, first, failures = "", True, 0
+    version, listed, failures, complained, polling = "", False, 0, False, False
     while True:
+        watching = False
         try:
             if not version:
                 pods, version = await _list(api, namespace, selection)
@@ -83,13 +90,15 @@ async def watch(
                 for uid in known - here:
                     yield Gone(uid)
                 known = here
-                if first:
+                if not listed:
                     yield Listed(len(pods))
-                    first = False
+                    listed = True
+            watching, began = True, time.monotonic()
             async with contextlib.aclosing(_watch(api, namespace, selection, version)) as events:
                 async for kind, item in events:
-                    failures = 0
-                    version = str((item.get("metadata") or {}).get("resourceVersion") or version)
+                    failures, complained, polling = 0, False, False
+                    meta = item.get("metadata")
+                    version = str((meta.get("resourceVersion") if isinstance(meta, dict) else None) or version)
                     found = pod_of(item) if kind != "BOOKMARK" else None
                     if found is None:
                         continue
@@ -99,31 +108,29 @@ async def watch(
                     else:
                         known.add(found.uid)
                         yield Seen(found)
-            failures += 1  # a watch that ends at once is asked for less and less often
-            if failures > 1:
-                await asyncio.sleep(backoff(failures - 1))
+            failures = 0 if time.monotonic() - began > LASTING_SECONDS else failures + 1
+            wait = backoff(failures - 1) if failures > 1 else 0.0
         except (ApiError, Unreachable, MeshdiagError) as e:
-            if first:
+            if not listed:
                 raise
-            if isinstance(e, ApiError):
-                if e.status == 410:
-                    version = ""
-                    failures += 1
-                    if failures > 1:
-                        await asyncio.sleep(backoff(failures - 1))
-                    continue
-                if e.status == 403:
-                    told(f"not allowed to watch pods, so they are listed every {POLL_SECONDS:.0f} s: {e.message}")
-                    version = ""
-                    await asyncio.sleep(POLL_SECONDS)
-                    continue
             failures += 1
-            if (isinstance(e, ApiError) and not e.passing) or failures > 2:
-                version = ""  # a list tells more than a watch that cannot be had
-            if failures == 3:
-                told(f"pods are not watched for the moment: {e}")
-            wait = e.retry_after if isinstance(e, ApiError) and e.retry_after else 0.0
-            await asyncio.sleep(max(wait, backoff(failures)))
+            status = e.status if isinstance(e, ApiError) else 0
+            if status == 403 and watching:
+                if not polling:
+                    told(f"not allowed to watch pods, so they are listed every {POLL_SECONDS:.0f} s: {e}")
+                version, failures, polling, wait = "", 0, True, POLL_SECONDS
+            elif status == 410:
+                version = ""
+                wait = backoff(failures - 1) if failures > 1 else 0.0
+            else:
+                if failures > 2 or (isinstance(e, ApiError) and not e.passing):
+                    version = ""  # a list tells more than a watch that cannot be had
+                if failures > 2 and not complained:
+                    told(f"pods are not watched for the moment: {e}")
+                    complained = True
+                named = e.retry_after if isinstance(e, ApiError) and e.retry_after else 0.0
+                wait = max(min(named, LONGEST_WAIT), backoff(failures))
+        await asyncio.sleep(wait)
 
 
 def _query(selection: Selection) -> dict[str, str | int | bool]:
@@ -138,18 +145,21 @@ def _query(selection: Selection) -> dict[str, str | int | bool]:
 async def _list(api: Api, namespace: str, selection: Selection) -> tuple[list[Pod], str]:
     """All pods and the version of the list."""
     pods: list[Pod] = []
-    more = ""
+    more, limit = "", PAGE
     while True:
-        query = _query(selection) | {"limit": PAGE} | ({"continue": more} if more else {})
+        query = _query(selection) | ({"limit": limit} if limit else {}) | ({"continue": more} if more else {})
         try:
             page = await api.get(path_of(namespace), **query)
         except ApiError as e:
-            if e.status == 410 and more:  # the list took too long: from the beginning
-                pods, more = [], ""
+            if e.status == 410 and more:  # page by page it took too long: from the beginning, all at once
+                pods, more, limit = [], "", 0
                 continue
             raise
-        pods += [pod for item in page.get("items") or () if isinstance(item, dict) and (pod := pod_of(item))]
-        meta = page.get("metadata") or {}
+        items, meta = page.get("items"), page.get("metadata")
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and (pod := pod_of(item)):
+                pods.append(pod)
+        meta = meta if isinstance(meta, dict) else {}
         more = str(meta.get("continue") or "")
         if not more:
             return pods, str(meta.get("resourceVersion") or "0")

@@ -12,8 +12,9 @@ from datetime import datetime
 
 import pytest
 
+from meshdiag.sources.kubernetes.cursor import stamp
 from meshdiag.sources.kubernetes.select import Selection
-from meshdiag.sources.live import Gap, Lines, Opened
+from meshdiag.sources.live import Gap, Lines
 from tests.live import pods
 from tests.live.calls import PROXY
 from tests.live.cluster import Cluster
@@ -76,22 +77,23 @@ class Chaos:
         now = time.monotonic()
         if now < self._busy.get(name, 0) or self.cluster.pod(name).containers[PROXY].state != "running":
             return
-        self._busy[name] = now + 0.7
+        self._busy[name] = now + 0.8
         what()
 
     def rotate(self, name: str, stage: Stage) -> None:
-        """The log begins another file; but not before something of it has come: nobody could know of what was there."""
-        path = f"{name}/{PROXY}"
+        """The log begins another file; but not before a line of this instance has come: nobody could know of those before."""
+        run = self.cluster.container(name, PROXY).current
+        assert run is not None
         for event in reversed(stage.events):
-            if isinstance(event, (Lines, Opened)) and event.origin.path == path:
-                if isinstance(event, Lines):
+            if isinstance(event, Lines) and event.origin.path == f"{name}/{PROXY}":
+                if (stamp(event.data) or 0) >= run.started:
                     self.cluster.rotate(name, PROXY, end_follows=self.dice.random() < 0.3)
                 return
 
     def delete(self, name: str) -> None:
         """A pod is told to end. Its last lines are a while before its end: there, a clean cut cannot be told from the end."""
         self.cluster.begin_delete(name)
-        self._leaving[name] = time.monotonic() + 0.3
+        self._leaving[name] = time.monotonic() + 0.6
 
     def replace(self, name: str) -> None:
         """Another pod comes: of a StatefulSet one of the same name."""

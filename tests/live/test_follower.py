@@ -705,3 +705,86 @@ def test_an_end_is_believed_only_when_the_log_was_read_again(shop: Cluster, kind
 
     stage = play(scenario, shop, ONLY)
     assert not stage.gaps
+
+
+def test_two_restarts_while_streams_are_of_the_next_instance(shop: Cluster, clock: Time) -> None:
+    """The stream of an instance that nobody had told of is its stream, also when yet another one has begun by then."""
+
+    async def scenario(stage: Stage) -> None:
+        await opened_too_late(stage)
+        clock.forward(2)
+        stage.write(NAME, b"new 2")
+        await stage.had(NAME, [b"1", b"new 1", b"new 2"])
+        stage.server.hold("log")
+        stage.server.cut(NAME, kind="reset")
+        stage.write(NAME, b"new 3")
+        shop.restart(NAME, PROXY)
+        stage.write(NAME, b"newest")
+        stage.see()
+        stage.server.release("log")
+        await stage.until(lambda: b"newest" in stage.lines(NAME))
+        stage.server.cut(NAME)
+        stage.write(NAME, b"end")
+        await stage.until(lambda: stage.lines(NAME)[-1] == b"end")
+        assert stage.lines(NAME) == [b"1", b"new 1", b"new 2", b"new 3", b"newest", b"end"]
+
+    assert len(play(scenario, shop, ONLY).gaps) == 1  # the rest of the first instance
+
+
+def test_a_stream_that_waits_for_an_answer_is_not_taken_for_another_instance(shop: Cluster) -> None:
+    """While it is found out whose a stream is, it is not silent: what waits in it comes once."""
+
+    async def scenario(stage: Stage) -> None:
+        await stage.following(NAME)
+        stage.write(NAME, b"1")
+        await stage.had(NAME, [b"1"])
+        opened = stage.server.stats["log.opened"]
+        stage.server.cut(NAME)
+        await stage.until(lambda: stage.server.stats["log.opened"] > opened)
+        stage.server.hold("get")
+        stage.write(NAME, b"2")
+        await stage.held("get")
+        shop.restart(NAME, PROXY)
+        stage.write(NAME, b"3")
+        await asyncio.sleep(3 * followers.GRACE)  # for what must not happen
+        stage.server.release("get")
+        await stage.had(NAME, numbered(1, 4))
+
+    assert not play(scenario, shop, ONLY).gaps
+
+
+def test_a_pod_that_was_deleted_after_a_cut_in_a_line(shop: Cluster) -> None:
+    """Nobody could be asked in time whether the end was a cut, but half a line tells: that is a gap."""
+
+    async def scenario(stage: Stage) -> None:
+        await stage.following(NAME)
+        stage.write(NAME, b"1")
+        await stage.had(NAME, [b"1"])
+        stage.server.hold("get")
+        stage.server.cut(NAME, after=STAMP // 2)
+        stage.write(NAME, b"2")
+        await stage.held("get")
+        shop.delete_pod(NAME)
+        stage.server.release("get")
+        await stage.until(lambda: f"{NAME}/{PROXY}" in stage.ended)
+
+    assert len(play(scenario, shop, ONLY).gaps) == 1
+
+
+def test_instances_that_came_before_the_first_could_be_read(shop: Cluster, clock: Time) -> None:
+    """A container that is started again before anything of it was read: that instance counts, it was seen."""
+
+    async def scenario(stage: Stage) -> None:
+        await stage.held("log")
+        for n in range(3):
+            stage.write(NAME, b"%d" % n)
+            clock.forward(2)
+            if n < 2:
+                shop.restart(NAME, PROXY)
+        await stage.until(lambda: stage.server.stats["watch.events"] >= 2)
+        stage.server.fail_next("log", 500)
+        stage.server.release("log")
+        await stage.had(NAME, [b"1", b"2"])
+
+    [gap] = play(scenario, shop, ONLY, begun=lambda stage: stage.server.hold("log")).gaps
+    assert gap.since is not None and gap.until is not None

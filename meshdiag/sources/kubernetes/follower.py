@@ -161,13 +161,14 @@ class Follower:
         self.left = ""
         """Why nothing more of the pod is wanted, if so."""
         self.heard = time.monotonic()
-        """When the last lines came."""
+        """When the last byte was read."""
         self.silence = SILENCE * random.uniform(0.8, 1.2)  # noqa: S311
         self._shared = shared
         self._log = _Log(origin)
         self._before = _Log(replace(origin, path=f"{origin.path} (previous)", previous=True))
         """Of the instance that had ended when the container was seen first."""
-        self._first = self.status
+        self._instances = [self.status] if self.status.id else []
+        """Those that were seen and are not read yet, as they were at first."""
         self._reading: Status | None = None
         """The instance that is read, as it was when we began."""
         self._complete = ""
@@ -194,6 +195,7 @@ class Follower:
         self._running, self._turning = asyncio.Lock(), asyncio.Lock()
         if self._is_past(self.status):
             self._reading, self._complete = self.status, self.status.id
+            self._instances.clear()
 
     # -- what the collector tells and asks
 
@@ -202,8 +204,10 @@ class Follower:
         self.pod, self.left = pod, ""
         status = pod.statuses.get(self.container.name, self.status)
         if status != self.status and not _is_older(status, self.status):
+            if status.id not in ("", self.status.id):
+                self._instances.append(status)
+                del self._instances[1:-2]  # of those in between there are no logs any more
             self.status = status
-            self._first = self._first if self._first.id else status
             self._news.set()
         self._suspect()
 
@@ -220,7 +224,7 @@ class Follower:
 
     @property
     def is_silent(self) -> bool:
-        """Whether its stream has been without a line for long."""
+        """Whether its stream has been without a byte for long."""
         return self._is_open and time.monotonic() - self.heard > self.silence
 
     def abort(self) -> None:
@@ -301,7 +305,7 @@ class Follower:
                 # A clean end says little: the API server gives one when the kubelet's connection breaks. But in a pod that is
                 # ending there is nothing more to come when the log was read once more without finding anything.
                 ended = self.left or self.status.over or (self.pod.leaving and not is_new)
-                self._unread = half is None or not ended
+                self._unread = half != b"" or not ended
             failures = 1 if is_new and not self._spoke else failures + 1
             await self._rest(wait + backoff(failures))
 
@@ -442,12 +446,16 @@ class Follower:
         splitter, is_ours = Splitter(), False
         try:
             while data := await response.content.readany():
+                if response is self._response:
+                    self.heard = math.inf  # who waits for an answer or until there is room is not silent
                 if not is_ours:
                     if not await self._is_ours(data):
                         raise _Again
                     is_ours = True
                 if lines := splitter.feed(data):
                     await take(lines)
+                if response is self._response:
+                    self.heard = time.monotonic()
                 if splitter.cut and not self._cut:
                     self._cut = True
                     limit = splitter.LIMIT >> 10
@@ -478,9 +486,7 @@ class Follower:
             self._missed.append(taken.missed)
             if self._telling is None:
                 self._telling = asyncio.get_running_loop().call_later(2 * GRACE, self._tell_missed_soon)
-        self.heard = math.inf  # who waits until there is room is not silent
         await self._give(self._log, taken.lines, taken.said)
-        self.heard = time.monotonic()
 
     async def _take_tail(self, lines: bytes) -> None:
         """Of a stream that began with the last lines: if all of them came after we began, there may be more such lines."""
@@ -549,10 +555,10 @@ class Follower:
                 await self._look()
                 if self.left == UNSELECTED or is_quiet:
                     self.abort()
-            elif self._is_next(self.status, is_quiet):
-                await self._current()
             elif is_quiet:
                 self.abort()
+            elif self._is_next(self.status):
+                await self._current()
 
     @property
     def _ought_to_end(self) -> bool:
@@ -569,15 +575,17 @@ class Follower:
     async def _current(self) -> Status:
         """The instance to read now, once what is left of the one before was read."""
         async with self._turning:
-            status = self.status
-            if self._reading is None:
-                await self._read_before(self._first, status.id == self._first.id)
-                self._reading = self._first
-            if status.id != self._reading.id:
-                await self._finish_previous(status, self._reading)
-            return status
+            while self._instances:
+                status = self._instances[0]
+                if self._reading is None:
+                    await self._read_before(status)
+                    self._reading = status
+                elif status.id != self._reading.id:
+                    await self._finish_previous(status, self._reading)
+                del self._instances[0]
+            return self.status
 
-    async def _read_before(self, status: Status, is_kept: bool) -> None:
+    async def _read_before(self, status: Status) -> None:
         """At first sight: the instance that ended just before this one tells why there is a new one."""
         since, ended, log = self._shared.since, status.last_finished, self._before
         if not status.last_id or ended is None or (since and ended < since):
@@ -586,7 +594,7 @@ class Follower:
         async def give(taken: Taken) -> None:
             await self._give(log, taken.lines, taken.said)
 
-        if not is_kept or not await self._previous(log, log.cursor, give):
+        if not await self._previous(log, log.cursor, give, status):
             since = moment(log.cursor.last) if log.cursor.last >= 0 else since
             self._gap(log, since, _after(ended), "the log before the container was started again cannot be had")
         self._shared.put_now(Ended(log.origin, "the container was started again"))
@@ -626,7 +634,7 @@ class Follower:
             log.fresh = True
         had = True
         if ours or other:
-            had = await self._previous(log, cursor, give, late, status.started)
+            had = await self._previous(log, cursor, give, status, late)
         if lost or not had:
             until = _after(status.last_finished if ours or other else status.started)
             why = lost or "the rest of the log before the container was started again cannot be had"
@@ -657,26 +665,25 @@ class Follower:
                 return self._unsettled[number:]
         return []
 
-    def _is_next(self, status: Status, is_quiet: bool) -> bool:
-        """Whether the stream that is open is the next instance's: the one before writes nothing after its end."""
-        if status.started is None or not self._late(status):
-            return False
-        return is_quiet or self._log.cursor.last >= _nanos(status.started) + SECOND
+    def _is_next(self, status: Status) -> bool:
+        """Whether the stream that is open is the next instance's: the one before wrote nothing after its end."""
+        late = self._late(status)
+        return bool(late and status.started and late[-1].last >= _nanos(status.started) + SECOND)
 
     async def _previous(
         self,
         log: _Log,
         cursor: Cursor,
         give: Callable[[Taken], Awaitable[None]],
+        status: Status,
         late: Sequence[_Beginning] = (),
-        until: datetime | None = None,
     ) -> bool:
-        """Gives what is new in the log of the instance before; whether it could be read to its end.
+        """Gives what is new in the log of the instance before the one of this status; whether it could be read to its end.
 
-        `late`: streams whose lines were given already, perhaps of another log. `until`: when the next instance started; later lines are
-        of one that came in between, as was not known yet.
+        `late`: streams whose lines were given already, perhaps of another log.
         """
-        end = _nanos(until) if until else _FOREVER
+        # what is later than the start of the next instance is of one that came in between, as was not known yet
+        end = _nanos(status.started) if status.started else _FOREVER
         besides = b"".join(lines for b in late for lines in b.head)
 
         tries = vain = 0
@@ -698,7 +705,7 @@ class Follower:
             is_there = is_there or len(lines) > sum(map(len, taken.said))
             await give(taken)
 
-        while tries < TRIES and vain <= 2 * REREADS and not self.left:
+        while tries < TRIES and vain <= 2 * REREADS and not self.left and self.status.id == status.id:
             wait, is_new = backoff(tries + 1), False
             self._spoke = False
             found.clear()
@@ -707,6 +714,8 @@ class Follower:
             try:
                 response = await self._open({"previous": "true", **query}, PREVIOUS_SILENCE)
                 async with response:
+                    if self.status.id != status.id:
+                        break  # by now it may be another instance's
                     rest = await self._read(response, take)
             except _Again:
                 return False

@@ -95,7 +95,7 @@ def _term(word: str, book: Catalogue) -> Explanation | None:
     if re.fullmatch(
         r"[A-Z]{2,6}(?:,[A-Z]{2,6})+", word
     ):  # flags as a log line has them: URX only says that tries were spent
-        flags = sorted(word.split(","), key=lambda f: f == "URX")
+        flags = sorted(dict.fromkeys(word.split(",")), key=lambda f: f == "URX")
         parts = [e for f in flags if (e := _term(f, book))]
         if parts:
             joined = "\n".join(f"{e.title}: {e.text}" for e in parts)

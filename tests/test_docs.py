@@ -35,6 +35,7 @@ import pytest
 import meshdiag
 from meshdiag import cli, formats
 from meshdiag.catalogue import Catalogue
+from meshdiag.shell.state import FILTERS, Settings
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -246,6 +247,10 @@ def test_explain_names_every_option() -> None:
     _names("explain.md", _options("explain"))
 
 
+def test_shell_names_every_option_setting_and_filter() -> None:
+    _names("shell.md", _options("shell") | {f.name for f in dataclasses.fields(Settings)} | set(FILTERS))
+
+
 def test_patterns_names_every_key() -> None:
     pattern, cause = _schema("catalogue", "pattern-file"), _schema("catalogue", "cause-file")
     parts = pattern["$defs"]
@@ -271,11 +276,11 @@ def test_python_names_all_that_is_public() -> None:
     _names("python.md", {f.name for f in dataclasses.fields(meshdiag.Finding)})
 
 
-# -- the generated page
+# -- what is generated
 
 
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_causes", DOCS / "make_causes.py")
+def _generator(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -283,8 +288,15 @@ def _generator() -> ModuleType:
 
 
 def test_causes_page_is_up_to_date(catalogue: Catalogue) -> None:
-    made: str = _generator().render(catalogue)
+    made: str = _generator("make_causes").render(catalogue)
     assert (DOCS / "causes.md").read_text(encoding="utf-8") == made, (
         "docs/causes.md is out of date: run `python docs/make_causes.py`"
     )
     assert set(re.findall(r"(?m)^### (\S+)$", made)) == set(catalogue.causes)
+
+
+def test_commands_of_the_shell_are_up_to_date() -> None:
+    page = (DOCS / "shell.md").read_text(encoding="utf-8")
+    assert _generator("make_shell").render(page) == page, (
+        "docs/shell.md is out of date: run `python docs/make_shell.py`"
+    )

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshdiag.catalogue import Catalogue
+from meshdiag.diagnosis import tabular
 from meshdiag.diagnosis.finding import Finding, Unrecognised, iso
 from meshdiag.diagnosis.findings import Findings
 from meshdiag.diagnosis.incident import incident
@@ -18,6 +19,9 @@ from meshdiag.diagnosis.ranking import ranked
 from meshdiag.diagnosis.timeline import Timeline, timelines
 from meshdiag.model import Kind, MeshdiagError, Problem, Severity
 from meshdiag.redact import redact
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = "meshdiag/diagnosis/v1"
 
@@ -52,14 +56,14 @@ class View:
     def _is_about(self, finding: Finding) -> bool:
         """Whether it concerns the namespaces, workloads (globs), pods (globs) and times that are asked for."""
         s = finding.subject
-        named = (s.source, s.destination, str(s))
-        if self.namespaces and s.namespace not in self.namespaces:
-            spaces = {part for name in named for part in _namespaces(name)}
-            if self.namespaces.isdisjoint(spaces):
-                return False
-        if self.workloads and not any(fnmatchcase(_workload(n), g) for n in (s.name, *named) for g in self.workloads):
+        # a finding about a service is about its clients, too
+        named = [n for n in (s.source, s.destination, s.name, *(client for client, _ in finding.reach)) if n]
+        if self.namespaces and self.namespaces.isdisjoint((s.namespace, *map(_namespace, named))):
             return False
-        if self.pods and not any(fnmatchcase(p.rpartition("/")[2], g) for p, _ in finding.pods for g in self.pods):
+        full = f"{s.namespace}/{s.name}" if s.namespace else s.name
+        if self.workloads and not _any((n for one in (*named, full) for n in (one, _workload(one))), self.workloads):
+            return False
+        if self.pods and not _any((n for p, _ in finding.pods for n in (p, p.rpartition("/")[2])), self.pods):
             return False
         return not (
             (self.since and finding.last and finding.last < self.since)
@@ -67,11 +71,18 @@ class View:
         )
 
 
-def _namespaces(name: str) -> tuple[str, ...]:
-    """The namespaces that `shop/cart` and `cart.shop.svc.cluster.local:80` may name."""
+def _any(names: Iterable[str], globs: Iterable[str]) -> bool:
+    some = tuple(globs)
+    return any(fnmatchcase(name, glob) for name in names for glob in some)
+
+
+def _namespace(name: str) -> str:
+    """`shop` of `shop/cart`, `cart.shop.svc.cluster.local:80` and `cart.shop:80`; "" of any other host."""
     head, slash, _ = name.partition("/")
-    parts = name.partition(":")[0].split(".")
-    return (*((head,) if slash else ()), *(parts[1:2] if len(parts) > 1 else ()))
+    if slash:
+        return head
+    labels = name.partition(":")[0].split(".")
+    return labels[1] if len(labels) == 2 or labels[2:3] == ["svc"] else ""
 
 
 def _workload(name: str) -> str:
@@ -164,6 +175,10 @@ class Diagnosis:
             "formats": dict(sorted(seen.examined.items(), key=lambda kv: (-kv[1], kv[0]))),
             "problems": [{"where": p.where, "what": p.what, "hint": p.hint} for p in self.problems],
         }
+
+    def to_frame(self) -> pd.DataFrame:
+        """The findings as a DataFrame, a row each. Log lines in it are not redacted. Needs pandas."""
+        return tabular.to_frame(self.findings)
 
     def to_dict(self, redacted: bool = True) -> dict[str, Any]:
         """Plain values in the shape of meshdiag/diagnosis/v1 (`meshdiag/diagnosis/diagnosis.schema.json`).

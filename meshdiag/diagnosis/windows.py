@@ -36,25 +36,25 @@ class Windows:
         self._catalogue = catalogue
         self._slice = length.total_seconds() / SLICES if length else float("inf")
         self._closed: deque[tuple[float, Findings]] = deque()
-        self._sum = Findings()
-        self._open = Findings()
+        self._held = Findings(), Findings()  # of the closed slices, and of the open one: set at once, for other threads look
         self._began: float | None = None
 
     def add(self, found: Findings, now: float) -> None:
         """Adds what was found up to a time of the clock (seconds)."""
         if self._began is None:
             self._began = now
+        closed, open_ = self._held
         if now - self._began >= self._slice:
-            self._closed.append((now, self._open))
+            self._closed.append((now, open_))
             while self._closed and self._closed[0][0] <= now - self._slice * SLICES:
                 self._closed.popleft()
-            self._sum = Findings.sum(f for _, f in self._closed)
-            self._open, self._began = Findings(), now
-        self._open = self._open + found
+            closed, open_, self._began = Findings.sum(f for _, f in self._closed), Findings(), now
+        self._held = closed, open_ + found
 
     def diagnosis(self) -> Diagnosis:
         """What is wrong, of what the window holds."""
-        return Diagnosis(self._sum + self._open, self._catalogue)
+        closed, open_ = self._held
+        return Diagnosis(closed + open_, self._catalogue)
 
 
 class Phase(StrEnum):

@@ -42,7 +42,7 @@ GRID = 256 << 10
 
 _KUBELET_TIME = len("2026-11-22T23:32:13.455026000Z ")
 
-_ALARMING = frozenset({"warning", "error", "critical"})
+ALARMING_LEVELS = frozenset({"warning", "error", "critical"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def alarming(record: Record) -> bool:
         return "response_flags" in record.fields or (code is not None and code >= 500)
     if record.format == "event":
         return record.fields.get("type") == "Warning"
-    return record.level in _ALARMING and record.format != "text"
+    return record.level in ALARMING_LEVELS and record.format != "text"
 
 
 def signal_name(pattern: Pattern, cause: str, captures: Mapping[str, str]) -> signals.Name:

@@ -114,6 +114,11 @@ class Assembler:
         self._pod: Mapping[str, str] = {}
         self._pod_lines = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether no line before is held, so that a line that begins a record stands for itself."""
+        return not (self._open or self._partial or self._block or self._pod)
+
     def feed(self, line: str, offset: int = 0) -> list[Record]:
         """Takes a line (with or without its end of line) that stands at `offset`; gives what is complete."""
         found = strip(line, self._access_log)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from meshdiag.model import MeshdiagError
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_BETWEEN = "; \t\r\n"
+"""What may stand between statements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,81 +50,85 @@ def parse(
 
     Several lines that are no script are mostly pasted, perhaps out of a hostile log. Unless each of them begins with a command
     they are one pasted text; and none of them runs a program. Raises MeshdiagError for that, for a quote that is not closed,
-    and for a `>` or `|` with nothing behind it.
+    for a `>` or `|` with nothing behind it, and for more than one of them.
     """
-    lines = [line for line in text.strip().split("\n") if line.strip()]
+    lines = [line for one in _LINE_END.split(text) if (line := one.strip())]
     pasted = len(lines) > 1 and not script
     if pasted and not all(is_command(_first(line)) for line in lines):
         return [Statement("", (text.strip(),))]
-    found = [s for line in lines for s in _line(line.strip(), is_command, is_raw)]
-    if pasted and any(s.file or s.pipe for s in found):
+    found = [s for line in lines for s in _line(line, is_command, is_raw)]
+    if pasted and any(s.file or s.pipe or s.name == "!" for s in found):
         raise MeshdiagError(
-            "several lines at once cannot use | or >: put them into a file and run `meshdiag shell FILE`"
+            "several lines at once cannot use !, | or >: put them into a file and run `meshdiag shell -f FILE`"
         )
     return found
 
 
 def _first(text: str) -> str:
-    return next((w.text for w, kind in words_of(text) if kind == "w"), "")
+    """The word that a statement begins with; "" when it begins with something else."""
+    word, kind = next(words_of(text), (None, ""))
+    return word.text if word is not None and kind == "w" else ""
 
 
 def _line(text: str, is_command: Callable[[str], bool], is_raw: Callable[[str], bool]) -> Iterator[Statement]:
-    while text and not text.startswith("#"):
-        if text.startswith("!"):
-            yield Statement("!", (text[1:].strip(),))
+    at = 0
+    while True:
+        while at < len(text) and text[at] in _BETWEEN:
+            at += 1
+        word, kind = next(words_of(text, at), (None, ""))
+        if word is None:
             return
-        first = _first(text)
-        if not is_command(first):
-            yield Statement("", (text,))
+        if text.startswith("!", at):
+            yield Statement("!", (text[at + 1 :].strip(),))
             return
-        if is_raw(first):
-            rest = text.partition(first)[2].strip()
-            yield Statement(first, (rest,) if rest else ())
+        if kind == "w" and not is_command(word.text):
+            yield Statement("", (text[at:],))
             return
-        statement, text = _one(text)
+        if kind == "w" and is_raw(word.text):
+            rest = text[word.end :].strip()
+            yield Statement(word.text, (rest,) if rest else ())
+            return
+        statement, at = _one(text, at)
         yield statement
-        text = text.lstrip("; \t\r")
 
 
-def _one(text: str) -> tuple[Statement, str]:
-    """The first statement, and the text behind it."""
+def _one(text: str, at: int) -> tuple[Statement, int]:
+    """The statement that begins at an offset, and where it ends."""
     words: list[str] = []
-    file, append, pipe = "", False, ""
-    target = False
-    for kind, word, end in _tokens(text):
-        if kind == ";":
-            return _made(words, file, append, pipe, target), text[end:]
-        if kind == "|":
-            pipe = text[end:].strip()
-            if not pipe:
-                raise MeshdiagError("nothing stands behind |: name a program, as in `causes | less`")
-            return _made(words, file, append, pipe, target), ""
-        if kind in (">", ">>"):
-            target, append = True, kind == ">>"
-        elif target and not file:
-            file = word
-        else:
-            words.append(word)
-    return _made(words, file, append, pipe, target), ""
-
-
-def _made(words: list[str], file: str, append: bool, pipe: str, target: bool) -> Statement:
-    if target and not file:
-        raise MeshdiagError("nothing stands behind >: name a file, as in `causes > causes.txt`")
-    return Statement(words[0], tuple(words[1:]), file, append, pipe)
-
-
-def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    """(kind, text, where it ends): words (kind `w`), `;` (also a line end), `|`, `>`, `>>`."""
-    for word, kind in words_of(text):
+    file, pipe, arrow = "", "", ""
+    for word, kind in words_of(text, at):
+        at = word.end
         if word.open:
             raise MeshdiagError(f"a quote is not closed: {text[word.start : word.start + 40]}")
-        yield kind, word.text, word.end
+        if kind == ";":
+            break
+        if kind == "w":
+            if arrow and not file:
+                file = word.text
+            else:
+                words.append(word.text)
+        elif not words:
+            raise MeshdiagError(f"no command stands before {kind}: causes {kind} …")
+        elif arrow:
+            raise MeshdiagError(f"output goes to one place: leave {arrow} or {kind} away")
+        elif kind == "|":
+            pipe, at = text[word.end :].strip(), len(text)
+            if not pipe:
+                raise MeshdiagError("nothing stands behind |: name a program, as in `causes | less`")
+            break
+        else:
+            arrow = kind
+    if arrow and not file:
+        raise MeshdiagError(f"nothing stands behind {arrow}: name a file, as in `causes {arrow} causes.txt`")
+    return Statement(words[0], tuple(words[1:]), file, arrow == ">>", pipe), at
 
 
-def words_of(text: str) -> Iterator[tuple[Word, str]]:
-    """The words of a text with their kinds (see `_tokens`); the last one may have an open quote. For completion, too."""
-    i, n = 0, len(text)
+def words_of(text: str, start: int = 0) -> Iterator[tuple[Word, str]]:
+    """The words of a text from an offset on, each with its kind: `w` of a word, `;` (also a line end), `|`, `>`, `>>`.
+
+    The last one may have an open quote. For completion, too.
+    """
+    i, n = start, len(text)
     while i < n:
         c = text[i]
         if c in " \t\r":
@@ -134,10 +143,11 @@ def words_of(text: str) -> Iterator[tuple[Word, str]]:
             length = 2 if text.startswith(">>", i) else 1
             yield Word(c * length, i, i + length), c * length
             i += length
-        elif c == "#" and (i == 0 or text[i - 1] in " \t\r\n;"):
-            i = text.find("\n", i) if "\n" in text[i:] else n
+        elif c == "#" and (i == 0 or text[i - 1] in _BETWEEN) and not text[i + 1 : i + 2].isdigit():  # #2 is a finding
+            end = text.find("\n", i)
+            i = n if end < 0 else end
         else:
-            start, parts, quote = i, [], ""
+            begin, parts, quote = i, [], ""
             while i < n:
                 c = text[i]
                 if quote:
@@ -158,4 +168,4 @@ def words_of(text: str) -> Iterator[tuple[Word, str]]:
                 else:
                     parts.append(c)
                 i += 1
-            yield Word("".join(parts), start, i, bool(quote)), "w"
+            yield Word("".join(parts), begin, i, bool(quote)), "w"

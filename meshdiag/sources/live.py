@@ -102,8 +102,8 @@ class Queue:
         self._error: BaseException | None = None
 
     async def put(self, event: Event) -> None:
-        """Adds an event when there is room for it; first come, first served."""
-        if self.size >= self._limit or self._room:
+        """Adds an event when there is room for it; first come, first served. When the queue is closed it is lost."""
+        if (self.size >= self._limit or self._room) and not self._closed:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._room.append(turn)
             try:
@@ -119,6 +119,8 @@ class Queue:
 
     def put_now(self, event: Event) -> None:
         """Adds an event, whether there is room or not: for small ones."""
+        if self._closed:
+            return  # else an error would have to wait until nobody puts anything any more
         self._events.append(event)
         self.size += weight(event)
         if self.size >= self._least:
@@ -129,6 +131,7 @@ class Queue:
         self._closed = True
         self._error = self._error or error
         self._filled.set()
+        self._wake()
 
     async def take(self) -> list[Event]:
         """All events that wait, at least one; empty when the queue is closed."""
@@ -138,13 +141,16 @@ class Queue:
         return self._taken()
 
     async def gather(self, least: int, within: float) -> list[Event]:
-        """All events that wait, once they have so many bytes, or after so many seconds; perhaps none. See `closed`."""
+        """All events that wait, once they have so many bytes or fill the queue, or after so many seconds; perhaps none. See `closed`."""
+        least = min(least, self._limit)
         if self.size < least and not self._closed:
             self._least = least
             self._filled.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._filled.wait(), within)
-            self._least = 0
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._filled.wait(), within)
+            finally:
+                self._least = 0
         return self._taken()
 
     @property
@@ -160,7 +166,7 @@ class Queue:
         return events
 
     def _wake(self) -> None:
-        while self._room and self.size < self._limit:
+        while self._room and (self.size < self._limit or self._closed):
             turn = self._room.popleft()
             if not turn.done():
                 turn.set_result(None)
@@ -172,6 +178,8 @@ async def collected(sources: Sequence[LiveSource], limit: int = QUEUE_BYTES) -> 
     """The events of several sources in one queue, which is closed when all of them have ended or one has failed."""
     queue = Queue(limit)
     left = len(sources)
+    if not left:
+        queue.close()
 
     async def pump(source: LiveSource) -> None:
         nonlocal left

@@ -44,18 +44,26 @@ OVERLAP = 60.0
 
 
 def render(
-    c: Comparison, *, width: int = 100, style: Style | None = None, redacted: bool = True, limit: int = 10
+    c: Comparison,
+    *,
+    width: int = 100,
+    style: Style | None = None,
+    redacted: bool = True,
+    limit: int = 10,
+    in_shell: bool = False,
 ) -> str:
-    """The whole report, `width` columns wide; `limit` bounds the findings of each kind (0: all)."""
-    return "\n".join(_text(c, max(40, width), style or Style(False), _cleaner(redacted), limit)) + "\n"
+    """The whole report, `width` columns wide; `limit` bounds the findings of each kind (0: all). `in_shell`: it names its commands."""
+    return "\n".join(_text(c, max(40, width), style or Style(False), _cleaner(redacted), limit, in_shell)) + "\n"
 
 
-def _text(c: Comparison, width: int, style: Style, clean: Callable[[str], str], limit: int) -> Iterator[str]:
+def _text(
+    c: Comparison, width: int, style: Style, clean: Callable[[str], str], limit: int, in_shell: bool
+) -> Iterator[str]:
     for name, capture in (("before", c.before), ("after", c.after)):
         for i, text in enumerate(wrapped(_capture(capture), width - 8)):
             yield style(f"{name if i == 0 else '':<8}{text}", "dim")
     yield style(summary(c), "bold", _colour(c))
-    for note in notes(c):
+    for note in notes(c, in_shell):
         for text in wrapped(f"· {note}", width):
             yield style(text, "yellow")
     for change in Verdict:
@@ -67,7 +75,9 @@ def _text(c: Comparison, width: int, style: Style, clean: Callable[[str], str], 
         for one in some[: limit or None]:
             yield from _finding(c, one, width, style, clean)
         if limit and len(some) > limit:
-            yield INDENT + style(f"… and {len(some) - limit} more: --limit 0 shows all", "dim")
+            yield INDENT + style(
+                f"… and {len(some) - limit} more: {'set ' if in_shell else '--'}limit 0 shows all", "dim"
+            )
 
 
 def _finding(c: Comparison, one: Compared, width: int, style: Style, clean: Callable[[str], str]) -> Iterator[str]:
@@ -98,13 +108,11 @@ def summary(c: Comparison) -> str:
     return ", ".join(said) if c.is_worse else "Nothing new or worse: " + ", ".join(said)
 
 
-def notes(c: Comparison) -> Iterator[str]:
+def notes(c: Comparison, in_shell: bool = False) -> Iterator[str]:
     """What weakens the comparison."""
     if c.overlap >= OVERLAP:
-        yield (
-            f"The captures have {duration(c.overlap)} in common: what failed then counts in both. --changed-at TIME cuts "
-            "them where the change was made."
-        )
+        cut = "" if in_shell else " --changed-at TIME cuts them where the change was made."
+        yield f"The captures have {duration(c.overlap)} in common: what failed then counts in both.{cut}"
     if c.before.first and c.after.last and c.after.last < c.before.first:
         yield "The second capture is older than the first: they may be the wrong way round."
     for name, capture in (("first", c.before), ("second", c.after)):

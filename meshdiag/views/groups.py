@@ -23,13 +23,16 @@ def render(
     style: Style | None = None,
     redacted: bool = True,
     limit: int = 0,
+    in_shell: bool = False,
 ) -> str:
-    """The failures in groups, the worst first, a line a finding. `limit` bounds the groups (0: all)."""
+    """The failures in groups, the worst first, a line a finding. `limit` bounds the groups (0: all); `in_shell`: it names its commands."""
     width, style = max(40, width), style or Style(False)
-    return "\n".join(_text(diagnosis, by, width, style, _cleaner(redacted), limit)) + "\n"
+    return "\n".join(_text(diagnosis, by, width, style, _cleaner(redacted), limit, in_shell)) + "\n"
 
 
-def _text(d: Diagnosis, by: str, width: int, style: Style, clean: Callable[[str], str], limit: int) -> Iterator[str]:
+def _text(
+    d: Diagnosis, by: str, width: int, style: Style, clean: Callable[[str], str], limit: int, in_shell: bool
+) -> Iterator[str]:
     some = groups(d, by)
     yield style(" · ".join(x for x in (f"{d.seen.lines:,} lines", when(d.seen.first, d.seen.last)) if x), "dim")
     if not some:
@@ -54,7 +57,8 @@ def _text(d: Diagnosis, by: str, width: int, style: Style, clean: Callable[[str]
             yield _row(_cells(g, m, by, clean), wide, width, m.finding.severity.value, style)
     if limit and len(some) > limit:
         yield ""
-        yield style(f"… and {plural(len(some) - limit, 'more group', 'more groups')}: --limit 0 shows all", "dim")
+        more = plural(len(some) - limit, "more group", "more groups")
+        yield style(f"… and {more}: {'set ' if in_shell else '--'}limit 0 shows all", "dim")
     yield from _rest(d, width, style)
 
 

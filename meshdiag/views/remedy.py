@@ -12,6 +12,7 @@ from meshdiag.redact import redact
 from meshdiag.views.prose import command_lines, sentences, wrapped
 from meshdiag.views.safe import columns, one_line, safe
 from meshdiag.views.style import Style
+from meshdiag.views.syntax import painted, yaml_line
 
 STEPS = 4
 """Steps of a remedy in a short report."""
@@ -70,7 +71,7 @@ def remedy_lines(
         if step.manifest and verbose:
             yield f"{own}  {style('manifest:', 'dim')}"
             for line in safe(step.manifest).splitlines():
-                yield f"{own}    {style(line, 'cyan')}"
+                yield f"{own}    {painted(yaml_line(line), style)}"
     if len(shown) < len(r.steps):
         n = len(r.steps) - len(shown)
         yield own + style(f"… {n} more step{'s' * (n != 1)} (-v)", "dim")

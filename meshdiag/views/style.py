@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import IO
 
 CODES = {
@@ -11,16 +12,23 @@ CODES = {
 }  # fmt: skip
 
 
-class Style:
-    """`style(text, "bold", "red")`; with `colour=False` it gives the text back."""
+LIGHT = {
+    **CODES, "red": "38;5;124", "green": "38;5;28", "yellow": "38;5;130", "blue": "38;5;25", "magenta": "38;5;90", "cyan": "38;5;24",
+    "critical": "1;38;5;124", "error": "38;5;124", "warning": "38;5;130", "info": "38;5;24",
+}  # fmt: skip
+"""For a light background, on which a terminal's own yellow and cyan cannot be read."""
 
-    def __init__(self, colour: bool) -> None:
-        self.colour = colour
+
+class Style:
+    """`style(text, "bold", "red")`; with `colour=False` it gives the text back. `codes` are CODES or LIGHT."""
+
+    def __init__(self, colour: bool, codes: Mapping[str, str] = CODES) -> None:
+        self.colour, self.codes = colour, codes
 
     def __call__(self, text: str, *names: str) -> str:
         if not self.colour or not text:
             return text
-        return f"\x1b[{';'.join(CODES[n] for n in names)}m{text}\x1b[0m"
+        return f"\x1b[{';'.join(self.codes[n] for n in names)}m{text}\x1b[0m"
 
 
 def wants_colour(stream: IO[str], when: str = "auto") -> bool:

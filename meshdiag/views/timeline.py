@@ -35,23 +35,30 @@ def render_all(
     width: int = 100,
     style: Style | None = None,
     redacted: bool = True,
+    in_shell: bool = False,
 ) -> str:
-    """All pods in a table, those that are not ready first; `width` columns wide."""
-    page = _Page(max(40, width), style or Style(False), redacted)
+    """All pods in a table, those that are not ready first; `width` columns wide. `in_shell`: it names its commands."""
+    page = _Page(max(40, width), style or Style(False), redacted, in_shell)
     return "\n".join(page.table(diagnosis, some)) + "\n"
 
 
 def render_one(
-    diagnosis: Diagnosis, start: Start, *, width: int = 100, style: Style | None = None, redacted: bool = True
+    diagnosis: Diagnosis,
+    start: Start,
+    *,
+    width: int = 100,
+    style: Style | None = None,
+    redacted: bool = True,
+    in_shell: bool = False,
 ) -> str:
     """The milestones of one start, and what blocked the next."""
-    page = _Page(max(40, width), style or Style(False), redacted)
+    page = _Page(max(40, width), style or Style(False), redacted, in_shell)
     return "\n".join(page.one(diagnosis, start)) + "\n"
 
 
 class _Page:
-    def __init__(self, width: int, style: Style, redacted: bool) -> None:
-        self.width, self.style = width, style
+    def __init__(self, width: int, style: Style, redacted: bool, in_shell: bool) -> None:
+        self.width, self.style, self.in_shell = width, style, in_shell
         self.text: Callable[[str], str] = (lambda t: safe(redact(t))) if redacted else safe
 
     # -- all pods
@@ -93,7 +100,9 @@ class _Page:
                     yield style(text, "magenta")
         yield ""
         example = next((s for s in some if s.state is not Ready.READY), some[0]).timeline
-        yield from wrapped(f"meshdiag timeline {self.text(example.pod)} INPUT… shows its milestones.", self.width)
+        pod = self.text(example.pod)
+        how = f"timeline {pod}" if self.in_shell else f"meshdiag timeline {pod} INPUT…"
+        yield from wrapped(f"{how} shows its milestones.", self.width)
         yield from self.unread(d)
 
     def row(self, s: Start, dated: bool) -> tuple[str, str, str, str]:
@@ -128,7 +137,8 @@ class _Page:
             roots = {f.rank for f in s.roots}
             for f in s.blocking:
                 yield from self.blocking(f, f.rank in roots)
-            yield from wrapped("meshdiag diagnose with the same input says what to do about them.", self.width, INDENT)
+            how = "fix N" if self.in_shell else "meshdiag diagnose with the same input"
+            yield from wrapped(f"{how} says what to do about them.", self.width, INDENT)
         elif s.state in (Ready.NOT_READY, Ready.STARTING):
             yield ""
             yield from wrapped("No failure in the log of this pod says why: look at the events of the pod.", self.width)

@@ -18,7 +18,7 @@ from meshdiag.model import MeshdiagError, Origin, Problem
 from meshdiag.sources.kubernetes import refusals
 from meshdiag.sources.kubernetes.access import Access, Login
 from meshdiag.sources.kubernetes.api import Api, ApiError, Unreachable
-from meshdiag.sources.kubernetes.follower import REFUSED_WAIT, Follower, Shared, Start
+from meshdiag.sources.kubernetes.follower import REFUSED_WAIT, Follower, Shared, Start, pause
 from meshdiag.sources.kubernetes.pods import Gone, Listed, Seen, backoff, watch
 from meshdiag.sources.kubernetes.select import Container, Pod, Role, Selection
 from meshdiag.sources.live import QUEUE_BYTES, Ended, Event, Opened, Queue
@@ -35,9 +35,6 @@ FIRST_TRIES = 4
 
 BURIED_SECONDS = 60.0
 """So much what the watch tells may be older than the answer to a question."""
-
-SAID_AGAIN = 600.0
-"""Seconds until the same trouble with a watch is told again."""
 
 REPORT = "please report this"
 
@@ -171,13 +168,10 @@ class _Run:
     async def _watch(self, namespace: str, first: asyncio.Future[None]) -> None:
         """Watches the pods of a namespace. When its first list cannot be had, `first` says why, and it is tried again."""
         where = namespace or self.source.access.name
-        failures, said, when = 0, "", 0.0
+        failures = 0
 
         def told(what: str) -> None:
-            nonlocal said, when
-            if what != said or time.monotonic() > when + SAID_AGAIN:
-                said, when = what, time.monotonic()
-                self.queue.put_now(Problem(where, what))
+            self.queue.put_now(Problem(where, what))
 
         while True:
             try:
@@ -198,10 +192,8 @@ class _Run:
                         first.set_exception(e)
                 elif not isinstance(e, (ApiError, Unreachable, MeshdiagError)):
                     told(f"watching pods failed: {type(e).__name__}: {e} ({REPORT})")
-                wait = backoff(failures)
-                if isinstance(e, ApiError):
-                    wait += REFUSED_WAIT if e.status == 403 else e.retry_after or 0.0
-                await asyncio.sleep(wait)
+                wait = REFUSED_WAIT if isinstance(e, ApiError) and e.status == 403 else 0.0
+                await asyncio.sleep(max(wait, pause(e)) + backoff(failures))
 
     # -- pods and followers
 

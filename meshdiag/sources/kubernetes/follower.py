@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from meshdiag.model import MeshdiagError, Origin, Problem
 from meshdiag.sources.kubernetes.api import Api, ApiError, Query, Unreachable
 from meshdiag.sources.kubernetes.cursor import SECOND, Cursor, Taken, moment, stamp
-from meshdiag.sources.kubernetes.pods import ask, backoff, path_of
+from meshdiag.sources.kubernetes.pods import LONGEST_WAIT, ask, backoff, path_of
 from meshdiag.sources.kubernetes.select import Container, Pod, Role, Status
 from meshdiag.sources.live import Ended, Event, Gap, Lines
 from meshdiag.sources.splitting import Splitter
@@ -341,7 +341,7 @@ class Follower:
         if error.status == 403:
             self._shared.refused(self.pod.namespace, "pods/log", error)
             return REFUSED_WAIT
-        return error.retry_after or 0.0
+        return pause(error)
 
     async def _look(self) -> bool | None:
         """How the pod is now: whether that could be found out, None when nobody answers."""
@@ -384,9 +384,7 @@ class Follower:
                     return True  # it cannot be found out, and that was said
                 if attempt == TRIES or not e.passing:
                     raise
-                await asyncio.sleep(
-                    (e.retry_after or 0.0) + backoff(attempt)
-                )  # the stream waits: perhaps it cannot be had again
+                await asyncio.sleep(pause(e) + backoff(attempt))  # the stream waits: perhaps it cannot be had again
         if pod is None or pod.uid == self.pod.uid:
             return True
         other = pod.statuses.get(self.container.name, Status())
@@ -723,7 +721,7 @@ class Follower:
                 if not e.passing and e.status != 401:
                     return False
                 tries += e.status not in (401, 429)
-                wait += e.retry_after or 0.0
+                wait += pause(e)
             except (Unreachable, MeshdiagError):
                 pass  # nothing else can be read, either
             else:
@@ -746,6 +744,11 @@ class Follower:
                 half = rest
             await asyncio.sleep(wait)
         return False
+
+
+def pause(error: Exception) -> float:
+    """Seconds for which a server asks to be left alone, within reason."""
+    return min(error.retry_after or 0.0, LONGEST_WAIT) if isinstance(error, ApiError) else 0.0
 
 
 def _nanos(time: datetime) -> int:

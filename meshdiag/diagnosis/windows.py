@@ -36,7 +36,8 @@ class Windows:
         self._catalogue = catalogue
         self._slice = length.total_seconds() / SLICES if length else float("inf")
         self._closed: deque[tuple[float, Findings]] = deque()
-        self._held = Findings(), Findings()  # of the closed slices, and of the open one: set at once, for other threads look
+        # of the closed slices, and of the open one: both set at once, since other threads look
+        self._held = Findings(), Findings()
         self._began: float | None = None
 
     def add(self, found: Findings, now: float) -> None:

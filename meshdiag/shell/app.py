@@ -249,7 +249,15 @@ class App:
                 state.work.say(failure(args.exc_value), "error")
 
         def end(number: int, frame: FrameType | None) -> None:
-            raise SystemExit(128 + number)
+            app, leave = self.session.app, SystemExit(128 + number)
+            if not app.is_running or app.loop is None:
+                raise leave
+
+            def exit_prompt() -> None:
+                with contextlib.suppress(Exception):  # it has ended by itself
+                    app.exit(exception=leave)
+
+            app.loop.call_soon_threadsafe(exit_prompt)
 
         numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
         main = threading.current_thread() is threading.main_thread()

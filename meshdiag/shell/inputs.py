@@ -68,6 +68,15 @@ def within(some: Iterable[str], others: Collection[str]) -> bool:
     return all(any(str(p) in others for p in (Path(one), *Path(one).parents)) or one in others for one in some)
 
 
+def outermost(some: Iterable[Named]) -> list[Named]:
+    """Those of the inputs that are not within the others."""
+    kept: list[Named] = []
+    for one in some:
+        if not within(one.places, {p for other in kept for p in other.places}):
+            kept = [*(other for other in kept if not within(other.places, one.places)), one]
+    return kept
+
+
 def size(paths: Iterable[str], stop: Callable[[], bool]) -> int | None:
     """Bytes of plain files; None when something else is among them, when there are very many, or when it is stopped."""
     total = count = 0

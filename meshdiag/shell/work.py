@@ -113,26 +113,25 @@ class Work:
         return list(self._opened)
 
     def open(self, inputs: Sequence[str], again: bool = False) -> None:
-        """Reads captures in the background; with `again` also those that were read before, in their place.
+        """Reads captures in the background; with `again` also those that were opened before, in their place.
 
         Raises MeshdiagError for one that is not there, and when all of them were read already.
         """
         some = [inputs_.named(str(i)) for i in dict.fromkeys(inputs)]
         if not some:
             open_inputs([], lambda _: None)  # raises
-        new = some if again else [one for one in some if not self._is_read(one)]
+        read = [one for one in some if self._is_read(one) and not (again and self._inside(one))]
+        new = inputs_.outermost(one for one in some if one not in read)
         if not new:
             raise MeshdiagError(f"{', '.join(one.name for one in some)} is open already: reload reads everything again")
-        for one in some:
-            if one not in new:
-                self.say(f"{one.name} is open already")
+        for one in read:
+            self.say(f"{one.name} is open already")
         reading = Reading(tuple(one.name for one in new))
         with self._lock:
             for one in new:  # what was read of a folder before the whole of it is part of that
-                for name, known in list(self._opened.items()):
-                    if inputs_.within(known.places, one.places):
-                        del self._opened[name]
-                        self._parts.pop(name, None)
+                for name in self._inside(one):
+                    del self._opened[name]
+                    self._parts.pop(name, None)
                 self._opened[one.name] = one
                 self._unfinished.add(one.name)
             self._version += 1
@@ -145,9 +144,13 @@ class Work:
         whole = {n: k for n, k in self._opened.items() if n not in self._unfinished or n in going}
         return inputs_.within(one.places, {p for known in whole.values() for p in known.places})
 
+    def _inside(self, one: inputs_.Named) -> list[str]:
+        """What was opened of it, or all of it."""
+        return [name for name, known in self._opened.items() if inputs_.within(known.places, one.places)]
+
     def _read(self, reading: Reading, some: Sequence[inputs_.Named]) -> None:
         scanner = Scanner(self.catalogue, block=BLOCK)
-        whole = Findings()
+        lines, lost = 0, set[Problem]()
         try:
             reading.total = inputs_.size([p for one in some for p in one.paths], lambda: reading.stopped)
             for one in some:
@@ -156,14 +159,15 @@ class Work:
                     if reading.stopped:
                         break
                     found = scanner.scan(_stoppable(stream, reading))
-                    whole += found
+                    lines += found.lines
+                    lost |= found.problems
                     self._add(reading, one, found)
-                whole += (found := Findings(problems=frozenset(problems)))
-                self._add(reading, one, found)
+                lost.update(problems)
+                self._add(reading, one, Findings(problems=frozenset(problems)))
                 if not reading.stopped and self._opened.get(one.name) is one:
                     self._unfinished.discard(one.name)
             if not reading.dropped:
-                self._say_read(reading, whole)
+                self._say_read(reading, lines, sorted(lost))
         except MeshdiagError as e:
             self.say(str(e), "error")
         except Exception as e:  # a thread has nobody else to tell
@@ -178,23 +182,23 @@ class Work:
         some = self.readings
         return next((r for r in some if not r.finished), some[-1] if some else None)
 
-    def _say_read(self, reading: Reading, found: Findings) -> None:
-        names, lost = ", ".join(reading.names), sorted(found.problems)
+    def _say_read(self, reading: Reading, lines: int, lost: Sequence[Problem]) -> None:
+        names = ", ".join(reading.names)
         failures = [f for f in self._rank().failures if not f.explained_by]
         causes = f"{plural(len(failures), 'root cause')}: causes shows {'it' if len(failures) == 1 else 'them'}"
         if reading.stopped:
             self.say(
-                f"stopped reading {names} after {plural(found.lines, 'line')}, which count: open reads it anew",
+                f"stopped reading {names} after {plural(lines, 'line')}, which count: open reads it anew",
                 "warning",
             )
-        elif not found.lines:
+        elif not lines:
             why = min(lost, key=lambda p: "nothing to read" in p.what, default=None)  # where there is a reason, that
             told = "it is empty" if why is None else why.what if why.where == names else str(why)
             self.say(f"nothing could be read of {names}: {told}", "warning")
         else:
             unread = f", {plural(len(lost), 'thing')} could not be read" if lost else ""
             self.say(
-                f"read {names}: {plural(found.lines, 'line')}{unread}, {causes if failures else 'no failure found'}",
+                f"read {names}: {plural(lines, 'line')}{unread}, {causes if failures else 'no failure found'}",
                 "warning" if failures or lost else "good",
             )
 

@@ -209,7 +209,9 @@ def test_hints_name_commands_of_the_shell(everything: list[tuple[str, r.Result]]
     for text, result in everything:
         if not isinstance(result, r.Lines | r.Said | r.Shown):
             shown = render(result, Look(200, limit=1))
-            assert not re.search(r"--limit 0|INPUT…|\(-v\)|--changed-at|`?meshdiag (explain|timeline|diagnose)", shown), (
+            assert not re.search(
+                r"--limit 0|INPUT…|\(-v\)|--changed-at|`?meshdiag (explain|timeline|diagnose)", shown
+            ), (
                 text,
                 shown,
             )

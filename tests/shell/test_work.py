@@ -151,6 +151,13 @@ def test_a_folder_takes_the_place_of_its_files(shell: Shell, tmp_path: Path) -> 
     assert shell.work.inputs == [str(tmp_path)]
     with pytest.raises(MeshdiagError, match="is open already"):
         shell.work.open([str(tmp_path / "*.log")])
+    for order in ([tmp_path, a], [a, tmp_path], [tmp_path / "*.log", a, tmp_path]):
+        shell.work.open([str(one) for one in order], again=True)
+        assert shell.work.wait(SECONDS)
+        assert shell.work.diagnosis().failures[0].count == 3
+        assert shell.work.inputs == [str(tmp_path)]
+    with pytest.raises(MeshdiagError, match="is open already"):
+        shell.work.open([str(a)], again=True)  # a part of what is open is not read anew alone
     c = write(tmp_path.parent / f"{tmp_path.name}-c.log", [NO_HOST])
     shell.open(a, c)
     assert f"{a} is open already" in shell.messages()
@@ -180,13 +187,12 @@ def test_what_could_not_be_read_is_told(shell: Shell, tmp_path: Path) -> None:
     shell.open(tmp_path)
     assert shell.messages() == [f"read {tmp_path}: 1 line, 1 thing could not be read, no failure found"]
     assert shell.work.messages[0].kind == "warning"
-    (tmp_path / "core").write_bytes(bytes(range(256)) * 40)
-    shell.work.open([str(tmp_path / "core")], again=True)
-    assert shell.work.wait(SECONDS)
-    assert shell.messages()[-1] == f"nothing could be read of {tmp_path / 'core'}: skipped: not text"
-    shell.work.open([str(write(tmp_path / "more" / "empty.log", []))], again=True)
-    assert shell.work.wait(SECONDS)
-    assert shell.messages()[-1].endswith("empty.log: it is empty")
+    core = tmp_path.parent / f"{tmp_path.name}.core"
+    core.write_bytes(bytes(range(256)) * 40)
+    shell.open(core)
+    assert shell.messages()[-1] == f"nothing could be read of {core}: skipped: not text"
+    shell.open(write(tmp_path.parent / f"{tmp_path.name}.log", []))
+    assert shell.messages()[-1].endswith(".log: it is empty")
 
 
 def test_progress(shell: Shell, big: Path, gate: threading.Event, tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def test_live_lines_of_an_envoy(run: Run, catalogue: Catalogue, tmp_path: Path) 
 
         def provoke() -> None:
             try:
-                server.wait(lambda: len({s.pod.key for s in server.open_streams if s.container == PROXY}) >= len(sources), 30)
+                server.wait(
+                    lambda: len({s.pod.key for s in server.open_streams if s.container == PROXY}) >= len(sources), 30
+                )
                 server.faults = Faults(7, cut_every=0.05)
                 carrier.start()
                 for scenario in SCENARIOS:

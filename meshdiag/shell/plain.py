@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,8 @@ from meshdiag.shell.starting import Beginning, default_commands, run_file, welco
 
 PROMPT = "meshdiag> "
 EXIT_OK, EXIT_WRONG = 0, 2
+PASTED_SECONDS = 0.05
+"""Lines that come so soon behind another one were pasted with it."""
 
 
 def script(beginning: Beginning, lines: Iterable[tuple[str, str]], colour: str = "auto") -> int:
@@ -72,22 +75,28 @@ def dumb(beginning: Beginning, colour: str = "auto") -> int:
         except MeshdiagError as e:
             state.work.say(str(e), "error")
         while True:
-            _read(runner)
-            runner.tell()
             try:
-                text = _typed(PROMPT)
+                if _turn(runner):
+                    return EXIT_OK
             except KeyboardInterrupt:
+                _forget()
                 terminal.write("\n")
-                continue
             except EOFError:
                 terminal.write("\n")
                 return EXIT_OK
-            if text.strip():
-                state.history.append(text)
-                if runner.run(text).leave:
-                    return EXIT_OK
     finally:
         state.work.close()
+
+
+def _turn(runner: Runner) -> bool:
+    """Asks for one text and runs it; whether the shell ends with it. Raises EOFError for the end of the input."""
+    _read(runner)
+    runner.tell()
+    text, ended = _typed(PROMPT)
+    if text.strip():
+        runner.state.history.append(text)
+        ended |= runner.run(text).leave
+    return ended
 
 
 def _read(runner: Runner) -> None:
@@ -98,19 +107,28 @@ def _read(runner: Runner) -> None:
         runner.terminal.write("it goes on; stop ends it\n")
 
 
-def _typed(prompt: str) -> str:
-    """A line; and those that stand behind it already: they were pasted with it, and are one text."""
+def _typed(prompt: str) -> tuple[str, bool]:
+    """A line with those that stand behind it already: they were pasted with it, and are one text. Whether the input has ended."""
     lines = [input(prompt)]
     while _waits():
         line = sys.stdin.readline()
         if not line:
-            break
+            return "\n".join(lines), True
         lines.append(line.rstrip("\n"))
-    return "\n".join(lines)
+    return "\n".join(lines), False
 
 
 def _waits() -> bool:
     try:
-        return bool(select.select([sys.stdin], [], [], 0.02)[0])
+        return bool(select.select([sys.stdin], [], [], PASTED_SECONDS)[0])
     except (OSError, ValueError):  # Windows: no terminal can be asked
         return False
+
+
+def _forget() -> None:
+    """Forgets what was typed ahead: it may be the rest of a paste, of which nobody knows any longer that it was one."""
+    if sys.platform != "win32":
+        import termios
+
+        with contextlib.suppress(OSError, ValueError, termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

@@ -389,6 +389,18 @@ def test_a_script_that_cannot_be_read(tmp_path: Path) -> None:
     assert list(plain.piped_lines(io.BytesIO(b"a\n\xff\n"))) == [("", "a\n"), ("", "\ufffd\n")]
 
 
+def test_lines_that_come_at_once_are_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal that cannot say what was pasted."""
+    waiting = ["!rm -rf x\n", "causes\n"]
+    monkeypatch.setattr("builtins.input", lambda prompt: "first")
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(waiting)))
+    monkeypatch.setattr(plain, "_waits", lambda: bool(waiting) and bool(waiting.pop()))
+    assert plain._typed("> ") == ("first\n!rm -rf x\ncauses", False)
+    assert plain._typed("> ") == ("first", False)
+    monkeypatch.setattr(plain, "_waits", lambda: True)
+    assert plain._typed("> ") == ("first", True), "the end of the input is not lost"
+
+
 def test_what_needs_no_terminal_loads_no_prompt_toolkit() -> None:
     parts = "commands, completion, echo, garbage, output, plain, render, running, starting, status, syntax"
     code = f"from meshdiag.shell import {parts}\nimport sys\nsys.exit('prompt_toolkit' in sys.modules)"

@@ -223,7 +223,8 @@ class ApiServer:
 
     def _reserve(self) -> None:
         """Takes the port without listening: who connects is refused, and nobody else can have the port."""
-        self._reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # asyncio turns Nagle's algorithm off, as Go does, only for sockets that name their protocol
+        self._reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._reserved.bind((self.host, self.port))
         self.port = self._reserved.getsockname()[1]

@@ -60,7 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The collector waits a hundredth as long before it tries again or looks into something."""
     for module, name, seconds in (
         (watching, "FIRST_DELAY", 0.005),
-        (watching, "LONGEST_DELAY", 0.1),
+        (watching, "LONGEST_DELAY", 0.05),
         (watching, "POLL_SECONDS", 0.1),
         (follower, "GRACE", 0.15),
         (follower, "REFUSED_WAIT", 0.1),

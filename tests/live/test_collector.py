@@ -353,7 +353,7 @@ def test_who_gives_up_its_turn_costs_nothing() -> None:
 
 def test_the_rate_stays_bounded_when_everything_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many containers whose requests fail at once do not ask more often than a fixed rate."""
-    rate, burst = 60.0, 10
+    rate, burst = 120.0, 10
     monkeypatch.setattr(collectors, "Pacer", lambda: Pacer(rate, burst))
     cluster = Cluster()
     names = [pods.sidecar_pod(cluster, "shop", f"web-{n}").key for n in range(15)]

@@ -152,8 +152,11 @@ class _Run:
             if len(errors) == len(namespaces):
                 raise told
             self.queue.put_now(Problem(namespace or self.source.access.name, str(told)))
+        pods = list(self.pods.values())
         if not self.matching and not self.source.wait:
-            raise await refusals.nothing_matches(self.api, selection, namespaces, list(self.pods.values()))
+            raise await refusals.nothing_matches(self.api, selection, namespaces, pods)
+        for what in await refusals.no_namespaces(self.api, namespaces, pods):
+            self.queue.put_now(Problem(self.source.access.name, what))
         self._others.append(asyncio.ensure_future(self._sweep()))
 
     async def end(self) -> None:

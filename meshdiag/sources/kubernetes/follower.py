@@ -273,12 +273,12 @@ class Follower:
         failures = refusals = 0
         is_known = True
         while self.wants:
+            self._news.clear()
             if not is_known and await self._look() is None:
                 failures += 1
                 await self._rest(backoff(failures))
                 continue
             status, before, wait, has_ended = self.status, self._log.offset, 0.0, False
-            self._news.clear()
             self._spoke = False
             try:
                 status = await self._current()
@@ -544,13 +544,14 @@ class Follower:
 
     async def _look_into(self) -> None:
         """While a stream may go on that should end: why does it?"""
+        is_sure = False
         while self._ought_to_end:
             await asyncio.sleep(GRACE / 3)
             if not self._is_open or not self._ought_to_end:
                 continue
             is_quiet = time.monotonic() - self.heard >= GRACE
             if self.left:
-                await self._look()
+                is_sure = is_sure or bool(await self._look())
                 if self.left == UNSELECTED or is_quiet:
                     self.abort()
             elif is_quiet:
@@ -595,6 +596,7 @@ class Follower:
         if not await self._previous(log, log.cursor, give, status):
             since = moment(log.cursor.last) if log.cursor.last >= 0 else since
             self._gap(log, since, _after(ended), "the log before the container was started again cannot be had")
+        log.cursor.begin()
         self._shared.put_now(Ended(log.origin, "the container was started again"))
 
     async def _finish_previous(self, status: Status, reading: Status) -> None:

@@ -68,15 +68,8 @@ async def nothing_matches(
 ) -> MeshdiagError:
     """Why no container matches: a namespace that does not exist, no pod, none of these names, or none in the mesh."""
     where = " and ".join(_scope(n) for n in namespaces)
-    for namespace in namespaces:
-        if namespace and not any(p.namespace == namespace for p in pods):
-            try:
-                await api.get(f"/api/v1/namespaces/{namespace}")
-            except ApiError as e:
-                if e.status == 404:
-                    return MeshdiagError(f"there is no namespace {namespace!r} in {api.where}: {await _names(api)}")
-            except (Unreachable, MeshdiagError):
-                break
+    for told in await no_namespaces(api, namespaces, pods):
+        return MeshdiagError(told)
     later = "; --wait waits for pods to come"
     if not pods:
         chosen = " and ".join(s for s in (selection.selector, selection.field_selector) if s)
@@ -99,6 +92,21 @@ async def nothing_matches(
         f"{len(taken)} pods match in {where}, and none has a container of the mesh: is the namespace labelled for injection, and were "
         "the pods started after that? In ambient mode the logs are ztunnel's (-n istio-system). -c NAME follows any container"
     )
+
+
+async def no_namespaces(api: Api, namespaces: Sequence[str], pods: Sequence[Pod]) -> list[str]:
+    """Of the namespaces without a pod those that do not exist, in words, if that may be asked."""
+    found = []
+    for namespace in namespaces:
+        if namespace and not any(p.namespace == namespace for p in pods):
+            try:
+                await api.get(f"/api/v1/namespaces/{namespace}")
+            except ApiError as e:
+                if e.status == 404:
+                    found.append(f"there is no namespace {namespace!r} in {api.where}: {await _names(api)}")
+            except (Unreachable, MeshdiagError):
+                break
+    return found
 
 
 async def _names(api: Api) -> str:

@@ -346,7 +346,7 @@ class AccessLog:
             good &= np.where(bare, at[0] - before == 2, (at[0] - before == 3) & _kubelet(words, starts[lines], begin))
         else:
             good &= at[0] - before == 2
-        good &= (n[0] == q[3] + 1) & (n[4] == q[4] - 1) & (t[0] == q[13] + 1)
+        good &= (n[0] == q[3] + 1) & (n[4] == q[4] - 1)
         for k in (5, 7, 9, 11):
             good &= q[k + 1] == q[k] + 2
         spans = {

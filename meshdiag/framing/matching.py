@@ -236,7 +236,7 @@ def _breaks(condition: Any) -> set[float]:
             case "absent":
                 pass
             case "min":
-                pass
+                found.add(argument)
             case "max":
                 found.add(math.floor(argument) + 1)
             case "equals" | "one_of":

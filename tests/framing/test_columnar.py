@@ -82,6 +82,9 @@ def test_ordinary_lines_are_read_in_columns() -> None:
         HEALTHY.replace(" 19 3 - ", " 123456789 3 - "),
         HEALTHY.replace(" 19 3 - ", " 19 3 soon "),
         HEALTHY.replace(" 19 3 - ", " 19  - "),
+        HEALTHY.replace(' 19 3 - "-"', ' 19 3 - x"-"'),
+        HEALTHY.replace('"-" 0 19 ', '"-"x 0 19 '),
+        HEALTHY.replace('9080" outbound', '9080"x outbound'),
         HEALTHY.replace('"GET / ', '"GET /a b '),
         HEALTHY.replace('"GET / ', '"G(T / '),
         HEALTHY.replace("HTTP/1.1", "http/1.1"),
@@ -162,6 +165,7 @@ _LINE = st.builds(
     host=_VALUE,
     local=_VALUE,
 )
+CUT = '2026-11-22T10:00:00.123456789Z stdout P [2026-11-22T10:00:00.000Z] "GET / HT'
 _OTHER = st.sampled_from(
     [
         "",
@@ -178,7 +182,7 @@ _OTHER = st.sampled_from(
         "  istio-proxy:",
         "    State:          Terminated",
         "      Reason:       OOMKilled",
-        '2026-11-22T10:00:00.123456789Z stdout P [2026-11-22T10:00:00.000Z] "GET / HT',
+        CUT,
         "2026-11-22T10:00:00.123456789Z stdout F " + HEALTHY,
         "upstream connect error or disconnect/reset before headers",
         "[pod/web-0/istio-proxy] " + REFUSED,
@@ -202,6 +206,7 @@ _ANY = st.lists((_LINE | _OTHER).map(lambda t: t.encode("utf-8")) | _bent(), max
 
 @settings(max_examples=200, deadline=None)
 @given(_ANY, st.sampled_from([b"\n", b"\r\n"]), st.booleans())
+@example([HEALTHY.encode(), CUT.encode(), HEALTHY.encode(), CUT.encode()], b"\n", False)
 @example([HEALTHY.encode(), b"{", HEALTHY.encode(), b"Name: x", HEALTHY.encode()], b"\n", True)
 def test_any_lines(lines: list[bytes], end: bytes, ended: bool) -> None:
     check(None, end.join(lines) + (end if ended else b""))

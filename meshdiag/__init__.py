@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from meshdiag.diagnosis.onset import Onset
     from meshdiag.diagnosis.timeline import Milestone, Timeline
     from meshdiag.explanation import Explanation, explain
-    from meshdiag.framing import frame, frames, to_parquet
     from meshdiag.learning import Draft, learn
     from meshdiag.model import (
         Change,
@@ -58,7 +57,6 @@ _HOME = {
     **dict.fromkeys(("Tail", "tail"), "meshdiag.tailing"),
     **dict.fromkeys(("Gap",), "meshdiag.sources.live"),
     **dict.fromkeys(("Explanation", "explain"), "meshdiag.explanation"),
-    **dict.fromkeys(("frame", "frames", "to_parquet"), "meshdiag.framing"),
     **dict.fromkeys(("Draft", "learn"), "meshdiag.learning"),
     **dict.fromkeys(
         (
@@ -73,7 +71,7 @@ __all__ = [
     "Catalogue", "Cause", "Change", "Comparison", "Confidence", "Diagnosis", "Draft", "Evidence", "Explanation", "Finding",
     "Findings", "Gap", "Incident", "Kind", "Match", "MeshdiagError", "Milestone", "Onset", "Origin", "Pattern", "Problem", "Record",
     "Remedy", "Risk", "Sample", "Severity", "State", "Step", "Subject", "Tail", "Timeline", "Unrecognised", "classify",
-    "compare", "diagnose", "explain", "frame", "frames", "incident", "learn", "tail", "to_parquet",
+    "compare", "diagnose", "explain", "incident", "learn", "tail",
 ]  # fmt: skip
 
 

@@ -150,7 +150,7 @@ class _Place:
 
 def _place(text: str) -> _Place | None:
     """Where the cursor is; None where nothing can be completed."""
-    start = text.rfind("\n") + 1
+    start = max(text.rfind("\n"), text.rfind("\r")) + 1
     while True:
         start += len(text[start:]) - len(text[start:].lstrip("; \t\r"))
         if text.startswith("!", start):

@@ -105,6 +105,8 @@ class Runner:
                 case results.Program(command):
                     self.terminal.write(piece.text)
                     self._ended(self.terminal.run(command), outcome)
+                case results.Copied(copied) if statement.file or statement.pipe:
+                    parts.append(safe(copied) + "\n" if copied else "")
                 case results.Copied(copied):
                     self.terminal.write(self._copied(copied, piece.text))
                 case results.Leave():
@@ -174,9 +176,13 @@ class Runner:
         if not text:
             return
         if statement.file:
-            path = path_of(statement.file)
-            write(path, text, statement.append)
-            self._say(f"written to {path}", "good")
+            try:
+                path = path_of(statement.file)
+                write(path, text, statement.append)
+            except MeshdiagError as e:
+                self._wrong(str(e), outcome)
+            else:
+                self._say(f"written to {path}", "good")
         elif statement.pipe:
             self.terminal.write(render(results.Program(statement.pipe), self._look()))
             self._ended(self.terminal.run(statement.pipe, text), outcome)
@@ -233,9 +239,7 @@ class Runner:
 
 def _stays(result: results.Result) -> bool:
     """Whether a result is the terminal's, wherever the output goes."""
-    return isinstance(result, (results.Program, results.Copied)) or (
-        isinstance(result, results.Said) and result.kind == "error"
-    )
+    return isinstance(result, results.Program) or (isinstance(result, results.Said) and result.kind == "error")
 
 
 class _Call(Generic[T]):

@@ -340,7 +340,10 @@ def test_output_to_files(
     assert "there already" in capsys.readouterr().err
     assert not runner.run("show 99 > b").ok
     assert not (tmp_path / "b").exists()
-    assert not runner.run("causes > no/such/folder").ok
+    assert not runner.run("causes > no/such/folder; why 1 > c").ok
+    assert (tmp_path / "c").exists(), "what stands behind a mistake is done"
+    assert runner.run("fix 1 1 copy > mend.sh").ok
+    assert (tmp_path / "mend.sh").read_text().splitlines()[0].startswith(("kubectl ", "istioctl "))
 
 
 def test_messages_are_told_once_and_counted(empty: State) -> None:

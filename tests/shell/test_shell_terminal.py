@@ -211,12 +211,12 @@ def test_output_elsewhere(environment: dict[str, str], folder: Path) -> None:
 
 @needs_tmux
 def test_several_pasted_lines_are_one_text_and_run_nothing(environment: dict[str, str], folder: Path) -> None:
-    with opened(environment, folder) as person:
+    with opened({**environment, "PAGER": "cat"}, folder) as person:
         person.until("nothing is open")
         person.paste(f"{NO_HOST}\n!touch pasted\n")
         person.until("!touch pasted")
         person.keys("Enter")
-        person.until("UH")
+        person.until("verify: istioctl analyze", PROMPT.strip())
         person.enter("!touch typed; echo done")
         person.until("\ndone\n")
     assert (folder / "typed").exists()

@@ -175,7 +175,7 @@ def test_the_menu(tmp_path: Path) -> None:
 
     def loaded(person: Person) -> None:
         person.ready()
-        person.state.work.wait()
+        person.until(lambda: person.state.work.latest.findings)
         acts(person)
 
     drive(tmp_path, loaded, str(SAMPLE))

@@ -20,7 +20,7 @@ from tests.live.calls import PROXY
 from tests.live.cluster import Cluster
 from tests.live.faults import Faults
 from tests.live.objects import SECOND
-from tests.live.stage import Stage, play
+from tests.live.stage import Stage, Time, play
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -179,3 +179,61 @@ def test_chaos(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing < len(made.written) / 10
     stats = stage.server.stats
     assert min(stats[key] for key in ("cut.end", "cut.reset", "cut.stall", "fault.500", "fault.delay")) > 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_scripts(seed: int, clock: Time) -> None:
+    """Short scripts of one container, step after step without a pause: each line once, in order within its instance."""
+    dice = random.Random(seed)
+    cluster = Cluster(seed=seed, clock=clock)
+    name = pods.sidecar_pod(cluster, "shop", "db-0").key
+    started = [0]
+    written: list[tuple[int, bytes]] = []
+    instances: list[list[bytes]] = [[]]
+
+    def write(count: int) -> None:
+        lines = [b"%d.%d" % (len(instances), len(written) + n) for n in range(count)]
+        written.extend(zip(cluster.write(name, PROXY, *lines), lines, strict=True))
+        instances[-1].extend(lines)
+
+    async def step(stage: Stage) -> None:
+        match dice.randrange(9):
+            case 0 | 1:
+                write(dice.randrange(1, 6))
+            case 2 | 3:
+                stage.server.cut(name, PROXY, dice.choice(["end", "reset"]), after=dice.choice([0, 0, 10, 33, 70, 150]))
+            case 4:
+                if clock() < started[-1] + 2 * SECOND:  # a kubelet takes its time, but for the first time
+                    clock.forward(2)
+                cluster.restart(name, PROXY)
+                started.append(clock())
+                instances.append([])
+            case 5:
+                stage.server.fail_next(dice.choice(["log", "get"]), dice.choice([500, 503]), dice.randrange(1, 4))
+            case 6:
+                stage.server.cut_watches(dice.choice(["end", "reset"]))
+            case 7:
+                cluster.touch(name)
+            case 8:
+                await asyncio.sleep(dice.choice([0, 0.002, 0.02]))
+
+    async def scenario(stage: Stage) -> None:
+        await stage.following(name)
+        for _ in range(40):
+            await step(stage)
+        await stage.following(name)
+        write(1)
+        await stage.until(lambda: written[-1][1] in stage.lines(name))
+        try:
+            await stage.until(lambda: len(stage.lines(name)) == len(written), 0.5)
+        except TimeoutError:
+            assert stage.gaps
+
+    stage = play(scenario, cluster, Selection(containers=(PROXY,)))
+    lines = stage.lines(name)
+    assert len(lines) == len(set(lines))
+    for instance in instances:
+        had = set(instance) & set(lines)
+        assert [line for line in lines if line in had] == [line for line in instance if line in had]
+    missing = [(at, line) for at, line in written if line not in set(lines)]
+    assert [line for at, line in missing if not any(covers(gap, name, at) for gap in stage.gaps)] == []

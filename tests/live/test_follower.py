@@ -789,3 +789,34 @@ def test_instances_that_came_before_the_first_could_be_read(shop: Cluster, clock
 
     [gap] = play(scenario, shop, ONLY, begun=lambda stage: stage.server.hold("log")).gaps
     assert gap.since is not None and gap.until is not None
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["watched", "listed"])
+def test_a_stream_of_an_instance_after_the_next(shop: Cluster, clock: Time, listed: bool) -> None:
+    """A stream turns out to be of an instance after one that nobody knew of: each line comes once, and what is lost is a gap."""
+
+    async def scenario(stage: Stage) -> None:
+        await stage.following(NAME)
+        stage.write(NAME, b"1")
+        await stage.had(NAME, [b"1"])
+        await stage.blind()
+        stage.server.hold("log")
+        stage.server.cut(NAME)
+        await stage.held("log")
+        stage.write(NAME, b"lost")
+        for line in (b"between", b"newest"):
+            clock.forward(10)
+            shop.restart(NAME, PROXY)
+            stage.write(NAME, line)
+        stage.server.release("log")
+        await stage.had(NAME, [b"1", b"newest"])
+        if listed:
+            shop.compact()
+        stage.see()
+        stage.server.cut(NAME)
+        stage.write(NAME, b"end")
+        await stage.until(lambda: len(stage.lines(NAME)) == 4)
+        assert sorted(stage.lines(NAME)) == [b"1", b"between", b"end", b"newest"]
+
+    stage = play(scenario, shop, ONLY)
+    assert len(stage.gaps) == 1

@@ -489,21 +489,21 @@ def test_a_container_that_has_ended_and_whose_log_is_always_refused(shop: Cluste
 
 
 def test_a_pod_that_is_selected_no_more(shop: Cluster) -> None:
-    """When its labels do not match any more it is not followed any more, also while it writes; that is no gap."""
+    """When its labels do not match any more it is followed no more, also while it writes; when they do again, it goes on."""
 
     async def scenario(stage: Stage) -> None:
         await stage.following(NAME)
         stage.write(NAME, b"1")
         await stage.had(NAME, [b"1"])
         shop.label(NAME, {"app": "other"})
-        n = 0
+        n = 1
         while WHERE not in stage.ended:
             n += 1
             stage.write(NAME, b"%d" % n)
             await asyncio.sleep(0.01)
-        before = len(stage.lines(NAME))
         shop.label(NAME, {"app": "db"})
-        await stage.until(lambda: len(stage.lines(NAME)) > before)
+        stage.write(NAME, b"end")
+        await stage.had(NAME, [*numbered(1, n + 1), b"end"])  # from where it was left
 
     stage = play(scenario, shop, Selection(containers=(PROXY,), selector="app=db"))
     assert stage.ended[WHERE] == "the pod is no longer selected"
@@ -527,6 +527,25 @@ def test_a_quiet_pod_that_is_selected_no_more_and_again(shop: Cluster) -> None:
         await stage.had(NAME, [b"1", b"2"])
 
     assert not play(scenario, shop, Selection(containers=(PROXY,), selector="app=db")).gaps
+
+
+def test_a_container_that_has_ended_and_is_selected_again(shop: Cluster) -> None:
+    """It was read to its end: it is not read once more."""
+
+    async def scenario(stage: Stage) -> None:
+        await stage.following(NAME)
+        stage.write(NAME, b"1")
+        shop.terminate(NAME, PROXY)
+        await stage.until(lambda: WHERE in stage.ended)
+        requests = stage.count("log")
+        shop.label(NAME, {"app": "other"})
+        shop.label(NAME, {"app": "db"})
+        shop.start(NAME, PROXY)
+        stage.write(NAME, b"2")
+        await stage.had(NAME, [b"1", b"2"])
+        assert stage.count("log") == requests + 1
+
+    play(scenario, shop, Selection(containers=(PROXY,), selector="app=db"))
 
 
 # -- files

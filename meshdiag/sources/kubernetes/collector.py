@@ -18,7 +18,7 @@ from meshdiag.model import MeshdiagError, Origin, Problem
 from meshdiag.sources.kubernetes import refusals
 from meshdiag.sources.kubernetes.access import Access, Login
 from meshdiag.sources.kubernetes.api import Api, ApiError, Unreachable
-from meshdiag.sources.kubernetes.follower import REFUSED_WAIT, Follower, Shared, Start, pause
+from meshdiag.sources.kubernetes.follower import GONE, REFUSED_WAIT, Follower, Shared, Start, pause
 from meshdiag.sources.kubernetes.pods import Gone, Listed, Seen, backoff, watch
 from meshdiag.sources.kubernetes.select import Container, Pod, Role, Selection
 from meshdiag.sources.live import QUEUE_BYTES, Ended, Event, Opened, Queue
@@ -35,6 +35,9 @@ FIRST_TRIES = 4
 
 BURIED_SECONDS = 60.0
 """So much what the watch tells may be older than the answer to a question."""
+
+PARKED = 200
+"""Followers of pods that are selected no more that are kept."""
 
 REPORT = "please report this"
 
@@ -118,10 +121,11 @@ class _Run:
             api, source.start, self.queue.put, self.queue.put_now, Pacer().turn, self._not_allowed, self._asked
         )
         self.pods: dict[str, Pod] = {}
-        self.matching = 0
         self.followers: dict[Key, Follower] = {}
         self.tasks: dict[Key, asyncio.Task[None]] = {}
         self.waiting: dict[Key, Follower] = {}
+        self._parked: dict[Key, Follower] = {}
+        """Of pods that may only be selected no more: they go on from where they stood when they are selected again."""
         self._opened: set[Key] = set()
         self._ending: set[asyncio.Task[None]] = set()
         """Of followers that were put off."""
@@ -153,7 +157,7 @@ class _Run:
                 raise told
             self.queue.put_now(Problem(namespace or self.source.access.name, str(told)))
         pods = list(self.pods.values())
-        if not self.matching and not self.source.wait:
+        if not self.followers and not self.source.wait:
             raise await refusals.nothing_matches(self.api, selection, namespaces, pods)
         for what in await refusals.no_namespaces(self.api, namespaces, pods):
             self.queue.put_now(Problem(self.source.access.name, what))
@@ -185,7 +189,7 @@ class _Run:
                                 self._seen(pod)
                             case Gone(uid):
                                 self._buried.pop(uid, None)
-                                self._lose(uid)
+                                self._lose(uid, is_gone=False)
                             case Listed() if not first.done():
                                 first.set_result(None)
             except Exception as e:
@@ -210,29 +214,29 @@ class _Run:
         self.pods[uid] = pod
         for container in self.source.selection.wanted(pod):
             key = (uid, container.name)
-            follower = self.followers.get(key)
+            follower = self.followers.get(key) or self._parked.pop(key, None)
             if follower is None:
-                follower = self.followers[key] = Follower(self.shared, pod, container, self._origin(pod, container))
-                self.matching += 1
+                follower = Follower(self.shared, pod, container, self._origin(pod, container))
             else:
                 follower.update(pod)
+            self.followers[key] = follower
             if key not in self.tasks and follower.wants:
                 self._admit(key, follower)
 
-    def _lose(self, uid: str) -> None:
-        """A pod is gone, or is selected no more."""
+    def _lose(self, uid: str, is_gone: bool) -> None:
+        """A pod is gone, or (that is not told apart) is selected no more."""
         self.pods.pop(uid, None)
         for key in [k for k in self.followers if k[0] == uid]:
             self.followers[key].lose()
             if key not in self.tasks:
-                self._drop(key)
+                self._drop(key, is_gone)
 
     def _asked(self, pod: Pod | None, uid: str) -> None:
         """A follower has asked for its pod."""
         if pod is None:
             if uid in self.pods:
                 self._buried[uid] = time.monotonic()
-            self._lose(uid)
+            self._lose(uid, is_gone=True)
         elif uid in self.pods:  # else the watch knew better in the meantime
             self._seen(pod)
 
@@ -285,7 +289,7 @@ class _Run:
             what = f"following it failed: {type(error).__name__}: {error}"
             self.queue.put_now(Problem(follower.origin.path, what, REPORT))
         if follower.left:
-            self._drop(key)
+            self._drop(key, follower.left == GONE)
         elif follower.wants and not error:
             self._admit(key, follower)
         else:
@@ -298,12 +302,15 @@ class _Run:
         if not self.waiting:
             self._shed = 0
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: Key, is_gone: bool) -> None:
         follower = self.followers[key]
         self._end(key, follower.left)
         del self.followers[key]
         self.waiting.pop(key, None)
-        self.matching -= 1
+        if not is_gone:
+            self._parked[key] = follower
+            if len(self._parked) > PARKED:
+                del self._parked[next(iter(self._parked))]
 
     def _end(self, key: Key, why: str) -> None:
         if key in self._opened:

@@ -56,6 +56,9 @@ HEAD = 64 << 10
 UNSETTLED = 8
 """Streams of which that is remembered."""
 
+INSTANCES = 16
+"""Instances of a container that are remembered while it is not read: the kubelet has logs of the last two."""
+
 SETTLED = 30 * SECOND
 """After so long (in the log's time) the instance that a stream belongs to is known."""
 
@@ -206,7 +209,7 @@ class Follower:
         if status != self.status and not _is_older(status, self.status):
             if status.id not in ("", self.status.id):
                 self._instances.append(status)
-                del self._instances[1:-2]  # of those in between there are no logs any more
+                del self._instances[1:-INSTANCES]
             self.status = status
             self._news.set()
         self._suspect()
@@ -274,7 +277,7 @@ class Follower:
         is_known = True
         while self.wants:
             self._news.clear()
-            if not is_known and await self._look() is None:
+            if not is_known and await self._try_ask() is None:
                 failures += 1
                 await self._rest(backoff(failures))
                 continue
@@ -295,11 +298,11 @@ class Follower:
                 pass
             else:
                 refusals, has_ended = 0, True
-                is_over = status.over and half is not None and self.status.id == status.id
-                if is_over and await self._is_whole(half or b"", before):
+                is_over = status.over and self.status.id == status.id
+                if is_over and half is not None and await self._is_whole(half, before):
                     self._finish(status)
                     return
-            is_known = bool(await self._look())
+            is_known = bool(await self._try_ask())
             is_new = self._log.offset > before
             if has_ended:
                 # A clean end says little: the API server gives one when the kubelet's connection breaks. But in a pod that is
@@ -343,7 +346,7 @@ class Follower:
             return REFUSED_WAIT
         return pause(error)
 
-    async def _look(self) -> bool | None:
+    async def _try_ask(self) -> bool | None:
         """How the pod is now: whether that could be found out, None when nobody answers."""
         try:
             await self._ask()
@@ -384,7 +387,8 @@ class Follower:
                     return True  # it cannot be found out, and that was said
                 if attempt == TRIES or not e.passing:
                     raise
-                await asyncio.sleep(pause(e) + backoff(attempt))  # the stream waits: perhaps it cannot be had again
+                # the stream is kept, as what is in it may not be had again
+                await asyncio.sleep(pause(e) + backoff(attempt))
         if pod is None or pod.uid == self.pod.uid:
             return True
         other = pod.statuses.get(self.container.name, Status())
@@ -405,7 +409,7 @@ class Follower:
         self._streams += 1
         self._shared.streams += 1
         self._returned = False
-        known = [b for b in self._unsettled if b.first >= 0]
+        known = [b for b in self._unsettled if b.first >= 0 and self._log.cursor.last <= b.first + SETTLED]
         self._unsettled = [*known[1 - UNSETTLED :], _Beginning(self._log.cursor.copy())]
         self.heard = time.monotonic()
         try:
@@ -551,7 +555,7 @@ class Follower:
                 continue
             is_quiet = time.monotonic() - self.heard >= GRACE
             if self.left:
-                is_sure = is_sure or bool(await self._look())
+                is_sure = is_sure or bool(await self._try_ask())
                 if self.left == UNSELECTED or is_quiet:
                     self.abort()
             elif is_quiet:
@@ -597,7 +601,8 @@ class Follower:
             since = moment(log.cursor.last) if log.cursor.last >= 0 else since
             self._gap(log, since, _after(ended), "the log before the container was started again cannot be had")
         log.cursor.begin()
-        self._shared.put_now(Ended(log.origin, "the container was started again"))
+        if log.offset:
+            self._shared.put_now(Ended(log.origin, "the container was started again"))
 
     async def _finish_previous(self, status: Status, reading: Status) -> None:
         """The container was started again: the rest of the instance that was read comes first.
@@ -610,7 +615,7 @@ class Follower:
         other = status.last_id not in ("", reading.id)
         is_kept = bool(status.last_id) or not status.over
         ours = not is_complete and is_kept and not other and not between
-        late = self._late(status) if ours else []
+        late = self._late(status)
         self._tell_missed(late[0].first if late else math.inf)
         cursor = late[0].anchor if late else log.cursor
         stood = self._place(cursor)
@@ -648,7 +653,8 @@ class Follower:
             log.cursor = Cursor()
             log.cursor.take(b"".join(lines for b in late for lines in b.head))
         log.fresh = not late
-        self._reading, self._unsettled, self._unread = status, [], True
+        self._unsettled = [b for s in self._instances[1:2] for b in self._late(s) if not b.is_before]
+        self._reading, self._unread = status, True
         self._half, self._rereads, self._vain = b"", 0, 0
 
     def _late(self, status: Status) -> list[_Beginning]:
@@ -684,6 +690,7 @@ class Follower:
         """
         # what is later than the start of the next instance is of one that came in between, as was not known yet
         end = _nanos(status.started) if status.started else _FOREVER
+        is_sure = False
         besides = b"".join(lines for b in late for lines in b.head)
 
         tries = vain = 0
@@ -692,21 +699,27 @@ class Follower:
         found: list[_Beginning] = []
 
         async def take(lines: bytes) -> None:
-            nonlocal is_new, is_there
+            nonlocal is_new, is_there, is_sure
             found.extend(b for b in late if b.head and b.head[0].partition(b"\n")[0] in lines)
             place = cursor.copy()
             taken = cursor.take(lines)
-            first = taken.missed[1] if taken.missed else (stamp(taken.lines) or 0) - SECOND
-            if first >= end:
-                if cursor is log.cursor:
-                    log.cursor = place
-                raise _Again
+            if taken.lines and not is_sure:
+                first = stamp(taken.lines) or 0
+                is_other = first >= (end if taken.missed else end + SECOND)
+                if first >= end and not is_other:  # in the second of the start
+                    await self._try_ask()
+                    is_other = self.status.id != status.id
+                if is_other:
+                    if cursor is log.cursor:
+                        log.cursor = place
+                    raise _Again
+                is_sure = True
             is_new = is_new or bool(taken.lines)
             is_there = is_there or len(lines) > sum(map(len, taken.said))
             await give(taken)
 
         while tries < TRIES and vain <= 2 * REREADS and not self.left and self.status.id == status.id:
-            wait, is_new = backoff(tries + 1), False
+            wait, is_new, is_sure = backoff(tries + 1), False, False
             self._spoke = False
             found.clear()
             resumed = cursor.resume(besides)

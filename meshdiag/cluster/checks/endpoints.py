@@ -156,9 +156,7 @@ def _unknown_service(snapshot: Snapshot, about: About, asked: str) -> Iterator[R
         yield CHECK.unknown(f"{asked} is no service of this cluster")
         return
     hint = f"; there is one in {names(o.namespace for o in others)}" if others else ""
-    yield CHECK.bad(
-        f"there is no service {asked} in namespace {space or 'default'}{hint}", *CAUSES, severity=Severity.ERROR
-    )
+    yield CHECK.bad(f"there is no service {asked} in namespace {space or 'default'}{hint}", *CAUSES)
 
 
 def _json(value: object) -> str:

@@ -1,0 +1,146 @@
+"""Which pattern recognises an access log line, decided once for all lines that agree in what decides.
+
+What decides are how the request ended (the stretch `middle`), and the answers to what patterns ask of anything else (`asking.py`), which
+are taken once of each distinct text, not of each line. So a line comes down to a few small numbers, and lines with the same numbers
+match alike: one of them goes the whole way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from meshdiag.catalogue import NONE, Catalogue
+from meshdiag.engine.classify import Classifier
+from meshdiag.engine.scan import alarming
+from meshdiag.formats.access import parse
+from meshdiag.framing import native
+from meshdiag.framing.access import MATCHED, MIDDLE, TEXTS, AccessLog, Block, Stretch
+from meshdiag.framing.asking import Asked, Outcome
+from meshdiag.framing.batch import Cut, Vocabulary
+from meshdiag.framing.native import Array, Combinations, Part
+from meshdiag.framing.plain import PlainCombinations
+from meshdiag.framing.slab import Table
+from meshdiag.model import Kind, Record
+
+COLUMNS: Final = ("cause", "pattern", "confidence")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What the catalogue says of a record. `failed`: the cause is a failure, or it is alarming and no pattern knows it."""
+
+    cause: str | None = None
+    pattern: str | None = None
+    confidence: str | None = None
+    failed: bool = False
+
+
+class Matching:
+    """Decides about records and about the lines of blocks."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        classifier: Classifier,
+        vocabulary: Vocabulary,
+        log: AccessLog,
+        asked: Asked,
+        pure: bool,
+    ) -> None:
+        self._classifier, self._log, self._vocabulary, self._asked = classifier, log, vocabulary, asked
+        self._compiled = native.is_there() and not pure
+        self._failures = frozenset(c.id for c in catalogue.causes.values() if c.kind is Kind.FAILURE)
+        self._breaks = {n: None if b is None else np.array(b, np.int64) for n, b in asked.breaks.items()}
+        vocabulary.memories.append(self)
+        self.clear()
+
+    def __len__(self) -> int:
+        return len(self._table.rows) + sum(map(len, self._texts.values()))
+
+    def clear(self) -> None:
+        """The vocabulary begins anew."""
+        self._table = Table()
+        self._outcomes = {name: _Outcomes(tests) for name, tests in self._asked.stretches.items()}
+        self._texts: dict[str, dict[str, int]] = {name: {} for name in sorted(self._asked.texts)}
+        self._combinations: Combinations | PlainCombinations | None = None
+
+    def of_record(self, record: Record) -> Decided:
+        """What is decided about a record."""
+        decision = self._classifier.decide(record)
+        if decision is None:
+            return Decided(failed=alarming(record))
+        pattern, cause, _ = decision
+        if cause == NONE:
+            return Decided(pattern=pattern.id)
+        return Decided(cause, pattern.id, pattern.confidence.value, cause in self._failures)
+
+    def of_block(self, block: Block) -> None:
+        """Decide about the rows of a block; `piece` and `failed` tell what."""
+        parts = [*self._parts(block)]
+        if self._combinations is None:
+            self._combinations = Combinations(len(parts)) if self._compiled else PlainCombinations(len(parts))
+        for row in self._combinations.of(parts, block.slab.index[MATCHED][block.rows]):
+            record = parse(block.line(row))
+            assert record is not None, "only lines of the format are read in columns"
+            self._table.rows.append(self._codes(self.of_record(record)))
+
+    def piece(self, block: Block, name: str) -> Any:
+        """The column cause, pattern or confidence of the rows of a block."""
+        return Cut(block.slab.looked(MATCHED, self._table, COLUMNS.index(name)), block.start, block.stop)
+
+    def failed(self, block: Block) -> Array:
+        """Which rows of a block failed."""
+        return self._table.column(len(COLUMNS))[block.slab.index[MATCHED][block.rows]] == 1
+
+    def _codes(self, decided: Decided) -> tuple[int, ...]:
+        codes = (self._vocabulary[name].code(getattr(decided, name)) for name in COLUMNS)
+        return (*codes, int(decided.failed))
+
+    def _parts(self, block: Block) -> Iterator[Part]:
+        """What decides about each row."""
+        slab, rows = block.slab, block.rows
+        yield Part(index=slab.index[MIDDLE][rows])
+        for name, outcomes in self._outcomes.items():
+            yield Part(table=outcomes.of(self._log.stretches[name]), index=slab.index[name][rows])
+        for name, breaks in self._breaks.items():
+            values, missing = slab.numbers[name]
+            yield Part(values=values[rows], missing=missing[rows], breaks=breaks)
+        for name, known in self._texts.items():
+            yield Part(values=_numbered(slab.texts[TEXTS[name]].arrow(rows), known))
+        for name in self._asked.present:
+            yield Part(bits=slab.texts[TEXTS[name]].valid, at=block.start)
+        if self._asked.time:
+            yield Part(values=slab.time[rows])
+
+
+class _Outcomes:
+    """The outcomes of tests, numbered, of each distinct text of a stretch."""
+
+    def __init__(self, tests: Sequence[Outcome]) -> None:
+        self._tests = tests
+        self._known: dict[tuple[object, ...], int] = {}
+        self._numbers = np.zeros(0, np.int32)
+
+    def of(self, stretch: Stretch) -> Array:
+        """For each row of the stretch's table the number of its outcomes."""
+        rows = stretch.table.rows
+        new = [self._number(stretch, row) if rows[row][0] else -1 for row in range(len(self._numbers), len(rows))]
+        if new:
+            self._numbers = np.concatenate((self._numbers, np.array(new, np.int32)))
+        return self._numbers
+
+    def _number(self, stretch: Stretch, row: int) -> int:
+        record = stretch.record(row)
+        return self._known.setdefault(tuple([test(record) for test in self._tests]), len(self._known))
+
+
+def _numbered(column: pa.Array, known: dict[str, int]) -> Array:
+    """The number of each text among the known ones, to which new ones are added; -1 for null."""
+    encoded = column.dictionary_encode()
+    numbers = np.array([*(known.setdefault(t, len(known)) for t in encoded.dictionary.to_pylist()), -1], np.int64)
+    return numbers[np.asarray(encoded.indices.fill_null(len(numbers) - 1))]

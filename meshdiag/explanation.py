@@ -12,6 +12,7 @@ from typing import Any
 
 from meshdiag import remedies
 from meshdiag.catalogue import NONE, Catalogue, Cause, Pattern
+from meshdiag.drawn import Drawn
 from meshdiag.model import MeshdiagError, Record, Remedy
 
 _KINDS = {
@@ -26,7 +27,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Drawn):
     """What a word or a line means.
 
     kind       `cause`, `response flag`, …, `pattern`, or `line`
@@ -46,6 +47,12 @@ class Explanation:
     record: Record | None = None
     why_not: tuple[tuple[str, tuple[str, ...]], ...] = ()
     remedies: tuple[Remedy, ...] = ()
+
+    def __repr__(self) -> str:
+        named = ", ".join(c.id for c in self.causes)
+        return f"Explanation({self.term[:200]!r}, {self.kind}: {self.title!r}" + (
+            f", causes: {named})" if named else ")"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -1,6 +1,6 @@
 """The values that cross the borders between the stages: plain, frozen, without I/O.
 
-The words are those of docs/architecture.md. Nothing here imports another module of the package.
+The words are those of docs/architecture.md. Nothing here imports another module of the package, but for how a value draws itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from meshdiag.drawn import Drawn
 
 
 class Kind(StrEnum):
@@ -169,7 +171,7 @@ class Risk(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(Drawn):
     """What to do, why it helps, what it risks, how to see that it worked, and how to take it back.
 
     production  for a remedy that weakens security: what to do instead where it matters

@@ -16,6 +16,7 @@ from meshdiag.diagnosis.finding import Finding, iso
 from meshdiag.diagnosis.findings import Findings, Tally
 from meshdiag.diagnosis.signals import Pod, Signal
 from meshdiag.diagnosis.subjects import component_of, subject_at
+from meshdiag.drawn import Drawn
 from meshdiag.model import Kind, Origin, Sample, Subject
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -73,7 +74,7 @@ class Milestone:
 
 
 @dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Drawn):
     """The latest start of a component in a pod.
 
     starts      how often it started in this log; 0 when the log begins later
@@ -96,6 +97,10 @@ class Timeline:
     log_end: datetime | None
     next: tuple[str, ...]
     blocked_by: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        last = f", last: {self.last.name}" if self.last and not self.is_ready else ""
+        return f"Timeline({self.pod!r}, {self.component}, {'ready' if self.is_ready else 'not ready'}{last})"
 
     @property
     def last(self) -> Milestone | None:

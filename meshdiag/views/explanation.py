@@ -12,7 +12,7 @@ from meshdiag.views.remedy import remedy_lines
 from meshdiag.views.safe import one_line, safe
 from meshdiag.views.style import Style
 
-_SHOWN = (
+SHOWN = (
     "response_code", "response_flags", "response_code_details", "connection_termination_details",
     "upstream_transport_failure_reason", "upstream_cluster", "upstream_host", "authority", "requested_server_name",
     "route_name", "direction", "error", "unparsed", "scope", "reason", "code",
@@ -43,7 +43,7 @@ def _lines(e: Explanation, width: int, style: Style, why_not: bool, redacted: bo
         r = e.record
         parts = [f"{r.format} ({r.encoding})", r.component, r.level, e.pattern and f"pattern {e.pattern}"]
         yield style("read as " + ", ".join(p for p in parts if p), "dim")
-        for name in _SHOWN:
+        for name in SHOWN:
             if value := r.fields.get(name):
                 yield f"   {name:<34}{one_line(clean(value), max(20, width - 37))}"
         for name, value in e.captures.items():

@@ -56,6 +56,8 @@ def _finding(f: Finding, clean: object) -> Iterator[str]:
     yield ""
     yield f.explanation
     facts = [cell(("for: " if e.supports else "but: ") + clean(e.text)) for e in f.evidence]
+    facts += [f"in the cluster: {code(clean(str(p)))}" for p in f.proofs[:5]]
+    facts += [cell(clean(a)) for a in f.advice]
     facts += [f"{ago(c.before)} before it began: {code(clean(c.text))}" for c in f.changes if c.before is not None]
     if f.reach:
         facts.append("seen by " + ", ".join(f"{code(clean(source))} ({n:,})" for source, n in f.reach[:10]))

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from meshdiag.cluster import Verdict
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.chains import symptoms
 from meshdiag.model import Kind, State
@@ -22,6 +23,7 @@ TREE_LINES = 8
 """Symptoms shown under one finding; more of one cause stand in one line."""
 
 REACH = 4
+PROOFS = 3
 SHOWN_FACTS = ("error", "reason", "policy", "resource")
 TELLING_FIELDS = (
     "start_time", "method", "path", "response_code", "response_flags", "response_code_details",
@@ -103,6 +105,8 @@ class _Page:
     def finding(self, f: Finding, same: Finding | None, below: dict[int, list[Finding]]) -> Iterator[str]:
         style = self.style
         tags = [f.severity.value, f.confidence.value, *([f.state.value] if f.state is not State.ONGOING else [])]
+        if f.refuted:
+            tags.append("refuted by the state of the cluster")
         label = f"{style(f.cause, f.severity.value)} {style('(' + ', '.join(tags) + ')', 'dim')}"
         title = f"{style(f'{f.rank}.', 'bold')} {style(safe(f.title), 'bold')}"
         if len(f"{f.rank}. {f.title}  {f.cause} ({', '.join(tags)})") <= self.width:
@@ -122,7 +126,8 @@ class _Page:
         if not brief:
             yield from self.wrap(f.explanation if self.verbose else sentences(f.explanation, 2), INDENT)
         for e in f.evidence:
-            yield from self.wrap(("for: " if e.supports else "but: ") + e.text, INDENT)
+            yield from self.wrap(("for: " if e.supports else "but: ") + self.text(e.text), INDENT)
+        yield from self.state(f)
         for c in f.changes:
             when_ = "undated: " if c.before is None else f"{ago(c.before)} before it began: "
             yield from self.wrap(when_ + self.text(c.text), INDENT)
@@ -145,6 +150,17 @@ class _Page:
         elif not brief:
             for remedy in f.remedies if self.verbose else f.remedies[:1]:
                 yield from remedy_lines(remedy, self.width, self.style, verbose=self.verbose, indent=INDENT)
+
+    def state(self, f: Finding) -> Iterator[str]:
+        """What in the state of the cluster proves it, and what could not be looked at."""
+        room = self.width - len(INDENT) - 2
+        for p in f.proofs[: None if self.verbose else PROOFS]:
+            yield INDENT + "  " + self.style(one_line(self.text(str(p)), room), "dim")
+        for advice in f.advice[: None if self.verbose else 1]:
+            yield from (self.style(line, "cyan") for line in wrapped(self.text(f"→ {advice}"), self.width, INDENT))
+        blind = dict.fromkeys(f"{r.check} ({r.text})" for r in f.checks if r.verdict is Verdict.NOT_CHECKABLE)
+        if blind and (self.verbose or not f.proofs):
+            yield INDENT + self.style(one_line(self.text("not checkable: " + ", ".join(blind)), room), "dim")
 
     def tree(self, below: dict[int, list[Finding]], rank: int, indent: str, depth: int) -> Iterator[str]:
         """The symptoms under a finding, most of them one a line; many of one cause together."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -12,14 +13,14 @@ import pytest
 
 import meshdiag
 from meshdiag.catalogue import Catalogue
-from meshdiag.views.html import render
+from meshdiag.model import Change, Evidence, Remedy, Step
+from meshdiag.views import fragments
+from meshdiag.views.html import ROOTS, SYMPTOMS, render
 from tests.conftest import SAMPLES, access_line
+from tests.plots.sources import many_lines
+from tests.views.hostile import HACK, HOSTILE, hostile
 
-HOSTILE = (
-    "</pre><script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "' onclick='alert(1)", "<svg onload=alert(1)>",
-    "javascript:alert(1)", "&lt;script&gt;", "\x1b[2J\x00", "<!--", "]]>", "</title><script>", "<base href=//evil>",
-)  # fmt: skip
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "img"}
 
 
 class Page(HTMLParser):
@@ -50,17 +51,6 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def hostile(catalogue: Catalogue) -> meshdiag.Diagnosis:
-    """A diagnosis of logs in which every field is an attack."""
-    lines = []
-    for text in HOSTILE:
-        lines.append(
-            access_line("503", "UH", "no_healthy_upstream", path=f"/{text}", agent=text, authority=text, host="-")
-        )
-        lines.append(f"2026-11-22T10:00:00.000000Z\terror\tscope\t{text}")
-    return meshdiag.diagnose(lines, catalogue=catalogue)
-
-
 @pytest.mark.parametrize(
     "name", ["02-connection-refused", "13-nack-then-routes-missing", "01-healthy-mesh", "bug-report"]
 )
@@ -87,8 +77,8 @@ def test_logs_are_inert(catalogue: Catalogue) -> None:
         assert not [a for a in attributes if a.startswith("on")], (tag, attributes)
         assert "style" not in attributes
         assert re.fullmatch(r"#f\d+", attributes["href"] or "") if "href" in attributes else True
-    assert "alert(1)" in "".join(page.text)
-    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text)
+    assert HACK in "".join(page.text)
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029\u202e]", text)
 
 
 def test_the_policy_allows_only_its_own_script_and_style(catalogue: Catalogue) -> None:
@@ -115,3 +105,32 @@ def test_secrets_are_pseudonyms(catalogue: Catalogue) -> None:
 def test_nothing_read(catalogue: Catalogue) -> None:
     """An empty input says so."""
     assert "Nothing was read" in render(meshdiag.diagnose([], catalogue=catalogue))
+
+
+def test_a_long_list_is_bounded(catalogue: Catalogue) -> None:
+    """Of many findings the first are told in full, some in a line, the rest is counted."""
+    diagnosis = meshdiag.diagnose(many_lines(700), catalogue=catalogue)
+    text = render(diagnosis)
+    page = Page(text)
+    detailed = [a for tag, a in page.tags if tag == "details" and (a.get("class") or "").startswith("finding")]
+    assert len(detailed) == ROOTS + SYMPTOMS
+    assert re.search(r"… and [\d,]+ more findings", "".join(page.text))
+    assert len(text) < 4_000_000
+
+
+def test_what_the_cluster_says_is_escaped(catalogue: Catalogue) -> None:
+    """Evidence, changes and remedies are texts like all others."""
+    attack = HOSTILE[0]
+    finding = replace(
+        meshdiag.diagnose([access_line("503", "UH", "no_healthy_upstream", host="-")], catalogue=catalogue).failures[0],
+        evidence=(Evidence(attack),),
+        changes=(Change(attack, None, None),),
+        alternatives=(attack,),
+        tell_apart=f"`{attack}`",
+        reach=((attack, 1),),
+        remedies=(Remedy(attack, (Step(attack, attack, attack),), attack, attack, attack, notes=(attack,)),),
+    )
+    page = Page("".join(fragments.finding(finding, {}, fragments.Pen(), is_open=True)))
+    assert not page.open
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "".join(page.text).count(attack.replace("`", "")) >= 11

@@ -17,14 +17,18 @@ _OPEN_PATHS = ("/version", "/healthz", "/livez", "/readyz", "/api", "/apis")
 class User:
     """A user and its rules: verb, resource (as "pods/log" or "gateways.networking.istio.io") and namespace.
 
-    Each may be "*"; to list a resource in all namespaces, its rule must be for the namespace "*".
+    Each may be "*"; to list a resource in all namespaces, its rule must be for the namespace "*". `names` has in the place of the
+    namespace the name of an object, in whichever it is, as `resourceNames` of a role.
     """
 
     name: str
     rules: tuple[tuple[str, str, str], ...] = ()
+    names: tuple[tuple[str, str, str], ...] = ()
 
-    def allows(self, verb: str, resource: str, namespace: str) -> bool:
+    def allows(self, verb: str, resource: str, namespace: str, name: str = "") -> bool:
         """Whether a rule allows it; `namespace` is "" for all."""
+        if name and (verb, resource, name) in self.names:
+            return True
         return any(v in (verb, "*") and r in (resource, "*") and n in (namespace, "*") for v, r, n in self.rules)
 
 
@@ -82,7 +86,7 @@ class Target:
                 )
             return
         resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        if user.allows(self.verb, f"{resource}.{self.group}" if self.group else resource, self.namespace):
+        if user.allows(self.verb, f"{resource}.{self.group}" if self.group else resource, self.namespace, self.name):
             return
         what = f"{self.resource}.{self.group}" if self.group else self.resource
         if self.name:

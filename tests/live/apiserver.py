@@ -27,45 +27,19 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tests.live.access import ADMIN, ANONYMOUS, Target, User
+from tests.live.channels import Exec, Listen, execute, forward
 from tests.live.cluster import Cluster, Pod
 from tests.live.connection import TEXT, TEXT_UTF8, Chunking, Connection, Incoming
+from tests.live.discovery import discovered
 from tests.live.faults import Cut, Faults, Request
 from tests.live.objects import ApiError, Json, Object, bad_request, encode, expired, internal_error, not_found
 from tests.live.pages import KINDS, Pages
 from tests.live.pages import version as number_of
 from tests.live.selection import Match, field_selector, label_selector
+from tests.live.store import Store
 from tests.live.streams import LogOptions, LogStream, WatchStream, flag, number
 
 T = TypeVar("T")
-
-_VERBS = ["get", "list", "watch"]
-DISCOVERY: Mapping[str, Json] = {
-    "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-    "/api/v1": {
-        "kind": "APIResourceList",
-        "groupVersion": "v1",
-        "resources": [
-            {
-                "name": "pods",
-                "singularName": "pod",
-                "namespaced": True,
-                "kind": "Pod",
-                "verbs": _VERBS,
-                "shortNames": ["po"],
-            },
-            {"name": "pods/log", "singularName": "", "namespaced": True, "kind": "Pod", "verbs": ["get"]},
-            {
-                "name": "namespaces",
-                "singularName": "namespace",
-                "namespaced": False,
-                "kind": "Namespace",
-                "verbs": _VERBS,
-            },
-        ],
-    },
-}
-"""What kubectl asks first: which resources there are."""
 
 VERSION: Mapping[str, str] = {
     "major": "1",
@@ -124,6 +98,9 @@ class ApiServer:
         version: Mapping[str, str] = VERSION,
     ) -> None:
         self.cluster = cluster
+        self.store = Store(cluster)
+        self.exec: Exec | None = None
+        self.listen: Listen | None = None
         self.host, self.port = host, port
         self.eager_headers = eager_headers
         self.zero_bookmarks = zero_bookmarks
@@ -144,6 +121,7 @@ class ApiServer:
         self._watches: list[WatchStream] = []
         self._fail: dict[str, list[int]] = collections.defaultdict(list)
         self._held: dict[str, list[Callable[[], None]]] = {}
+        self._lost: list[str] = []
         self._pages = Pages(cluster)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
@@ -386,6 +364,10 @@ class ApiServer:
         """The next requests of a verb ("log", "list", "watch", "get") are answered with 429, 500 or 503."""
         self._call(lambda: self._fail[verb].extend([code] * times))
 
+    def lose_answer(self, verb: str) -> None:
+        """The next request of a verb is done, and then its connection is reset instead of an answer."""
+        self._call(lambda: self._lost.append(verb))
+
     def hold(self, verb: str) -> None:
         """Requests of a verb are not answered until `release`."""
         self._call(lambda: self._held.setdefault(verb, []))
@@ -526,6 +508,7 @@ class ApiServer:
         request.fair = target.subresource != "log"
         user = self._user(connection, request)
         seen = Request(request.method, request.path, request.query, user.name if user else None)
+        request.seen = seen.verb
         self.requests.append(seen)
         self.stats["requests"] += 1
 
@@ -584,6 +567,10 @@ class ApiServer:
         content_type: str = "application/json",
     ) -> None:
         self.stats[f"status.{code}"] += 1
+        if request.seen in self._lost:
+            self._lost.remove(request.seen)
+            connection.reset()
+            return
         takes_gzip = code == 200 and "gzip" in request.headers.get("accept-encoding", "")
         connection.answer(code, parts, content_type=content_type, fair=request.fair, extra=extra, zip=takes_gzip)
 
@@ -609,8 +596,17 @@ class ApiServer:
             self._send(connection, request, 200, [b"ok"], (_NOSNIFF,), TEXT_UTF8)
         elif request.path == "/version":
             self._send(connection, request, 200, [json.dumps(self.version, indent=2).encode()])
-        elif request.path in DISCOVERY:
-            self._send(connection, request, 200, [json.dumps(DISCOVERY[request.path]).encode()])
+        elif found := discovered(request.path, self.store.kinds):
+            self._send(connection, request, 200, [json.dumps(found).encode()])
+        elif target.verb == "list" and (listing := self.store.listing(request, target)):
+            page = self._pages.page(
+                target.resource, target.namespace, request.query, self._match(request, target), listing
+            )
+            self._send(connection, request, 200, page)
+        elif target.resource == "pods" and target.subresource in ("exec", "portforward"):
+            self._inside(connection, request, target)
+        elif answer := self.store.answer(request, target):
+            self._send(connection, request, answer[0], [answer[1]])
         elif target.group or not target.resource:
             self._send(connection, request, 404, [b"404 page not found\n"], (_NOSNIFF,), TEXT_UTF8)
         elif target.resource not in KINDS or target.subresource not in ("", "log"):
@@ -622,14 +618,25 @@ class ApiServer:
         elif target.subresource:
             self._log(connection, request, target, seen)
         elif target.verb == "get":
-            found = self._find(target)
-            self._send(connection, request, 200, [found.whole + b"\n"])
+            self._send(connection, request, 200, [self._find(target).whole + b"\n"])
         elif target.verb == "list":
             match = self._match(request, target)
             page = self._pages.page(target.resource, target.namespace, request.query, match)
             self._send(connection, request, 200, page)
         else:
             self._watch(connection, request, target, seen)
+
+    def _inside(self, connection: Connection, request: Incoming, target: Target) -> None:
+        pod = f"{target.namespace}/{target.name}"
+        self._find(target)
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            raise bad_request("Upgrade request required")
+        if target.subresource == "exec" and self.exec is not None:
+            execute(connection, request, pod, self.exec)
+        elif target.subresource == "portforward" and self.listen is not None:
+            forward(connection, request, pod, self.listen)
+        else:
+            raise internal_error("no kubelet")
 
     def _find(self, target: Target) -> Object:
         if target.resource == "namespaces":

@@ -50,8 +50,9 @@ class Stream(Protocol):
 class Incoming:
     """A request with its headers (names in lower case)."""
 
-    def __init__(self, method: str, target: str, headers: dict[str, str]) -> None:
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> None:
         self.method = method
+        self.body = body
         path, _, query = target.partition("?")
         self.path = unquote(path)
         self.query: dict[str, str] = {}
@@ -60,6 +61,8 @@ class Incoming:
         self.headers = headers
         # Whether it went through priority and fairness, as all do that are neither long nor refused at the door.
         self.fair = True
+        self.seen = ""
+        self.commands = [value for name, value in parse_qsl(query) if name == "command"]
 
 
 class Handler(Protocol):
@@ -81,12 +84,12 @@ class Connection(asyncio.Protocol):
         self.handler = handler
         self.chunking = chunking
         self.stream: Stream | None = None
+        self.upgraded: Callable[[bytes], None] | None = None
         self.paused = False
         self.closed = False
         self._buffer = bytearray()
         self._busy = False
         self._last = False
-        self._skip = 0
 
     # What asyncio calls
 
@@ -114,6 +117,9 @@ class Connection(asyncio.Protocol):
         self.handler.moved()
 
     def data_received(self, data: bytes) -> None:
+        if self.upgraded is not None:
+            self.upgraded(data)
+            return
         self._buffer += data
         self._next()
 
@@ -121,31 +127,29 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Takes the next request, if the last one is answered and there is a whole one."""
-        if self._skip:
-            dropped = min(self._skip, len(self._buffer))
-            del self._buffer[:dropped]
-            self._skip -= dropped
-        if self._busy or self._skip or self.closed:
+        if self._busy or self.closed:
             return
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self._buffer) > _MAX_HEAD:
                 self.transport.close()
             return
-        head = self._buffer[:end].decode("latin-1")
-        del self._buffer[: end + 4]
-        first, *rest = head.split("\r\n")
+        first, *rest = self._buffer[:end].decode("latin-1").split("\r\n")
         try:
             method, target, version = first.split(" ")
             headers = {name.strip().lower(): value.strip() for name, value in (line.split(":", 1) for line in rest)}
-            self._skip = int(headers.get("content-length", "0"))
+            length = int(headers.get("content-length", "0"))
         except ValueError:
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request")
             self.transport.close()
             return
+        if len(self._buffer) < end + 4 + length:
+            return  # the rest of its body has not come
+        body = bytes(self._buffer[end + 4 : end + 4 + length])
+        del self._buffer[: end + 4 + length]
         self._busy = True
         self._last = version != "HTTP/1.1" or headers.get("connection", "").lower() == "close"
-        self.handler.receive(self, Incoming(method, target, headers))
+        self.handler.receive(self, Incoming(method, target, headers, body))
 
     def done(self) -> None:
         """The request is answered."""

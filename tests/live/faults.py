@@ -22,7 +22,10 @@ class Request(NamedTuple):
 
     @property
     def verb(self) -> str:
-        """ "log", "watch", "list", "get" or "other"."""
+        """ "log", "watch", "list", "get" or "other"; of what writes "create", "patch", "delete", or "dry" for a dry run."""
+        if self.method != "GET":
+            verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(self.method, "other")
+            return "dry" if self.query.get("dryRun") else verb
         parts = self.path.strip("/").split("/")
         if parts[-1] == "log":
             return "log"

@@ -7,6 +7,7 @@ import binascii
 import collections
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from tests.live.cluster import Cluster
 from tests.live.objects import ApiError, Json, Object, bad_request, encode, expired
@@ -25,6 +26,14 @@ TOO_OLD = (
 _KEPT = 256
 
 
+class Listing(NamedTuple):
+    """What a list is of: its kind (`ServiceList`), apiVersion, and the objects in their order."""
+
+    kind: str
+    api: str
+    objects: list[Object]
+
+
 class Pages:
     """Answers lists of a cluster, and keeps what later pages of them need."""
 
@@ -36,11 +45,17 @@ class Pages:
         """All continue tokens are too old from now on."""
         self._kept.clear()
 
-    def page(self, resource: str, namespace: str, query: Mapping[str, str], match: Match) -> list[bytes]:
-        """A list, or the page of it that a query asks for, as it is written; raises ApiError 400, 410 or 504."""
+    def page(
+        self, resource: str, namespace: str, query: Mapping[str, str], match: Match, listing: Listing | None = None
+    ) -> list[bytes]:
+        """A list, or the page of it that a query asks for, as it is written; raises ApiError 400, 410 or 504.
+
+        Without a `listing` that of the cluster's own pods or namespaces.
+        """
+        listing = listing or Listing(KINDS[resource], "v1", self.cluster.objects(resource))
         limit = number(query, "limit") or 0
         asked, token = query.get("resourceVersion", ""), query.get("continue", "")
-        objects, current = self.cluster.objects(resource), self.cluster.version
+        objects, current = listing.objects, self.cluster.version
         at, start = current, ""
         if token:
             if asked not in ("", "0"):
@@ -60,23 +75,24 @@ class Pages:
             cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
             raise ApiError(504, "Timeout", text, {"causes": [cause], "retryAfterSeconds": 1})
         # Tokens speak of keys below the namespace that is listed.
-        head = len(namespace) + 1 if namespace else 0
-        found = [item for item in objects if match(item.data) and (not start or item.key[head:] >= start)]
+        skip = len(namespace) + 1 if namespace else 0
+        found = [item for item in objects if match(item.data) and (not start or item.key[skip:] >= start)]
         meta: Json = {"resourceVersion": str(at)}
         if limit and len(found) > limit:
             rest = len(found) - limit
             found = found[:limit]
-            meta["continue"] = _token(at, found[-1].key[head:] + "\0")
+            meta["continue"] = _token(at, found[-1].key[skip:] + "\0")
             if not query.get("labelSelector") and not query.get("fieldSelector"):
                 meta["remainingItemCount"] = rest
             self._kept[resource, at] = objects
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        parts = [b'{"kind":"%s","apiVersion":"v1","metadata":%b,"items":[' % (KINDS[resource].encode(), encode(meta))]
+        head = b'{"kind":"%s","apiVersion":"%s","metadata":%b,"items":['
+        parts = [head % (listing.kind.encode(), listing.api.encode(), encode(meta))]
         for item in found:
             if len(parts) > 1:
                 parts.append(b",")
-            parts.append(item.body)
+            parts.append(item.whole if "." in listing.api else item.body)  # those of custom resources say their kind
         return [*parts, b"]}\n"]
 
 

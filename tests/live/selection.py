@@ -113,6 +113,20 @@ _FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "status.podIP": ("status", "podIP"),
     },
     "namespaces": {"metadata.name": ("metadata", "name"), "status.phase": ("status", "phase")},
+    "secrets": {
+        "metadata.name": ("metadata", "name"),
+        "metadata.namespace": ("metadata", "namespace"),
+        "type": ("type",),
+    },
+    "events": {
+        "metadata.name": ("metadata", "name"),
+        "metadata.namespace": ("metadata", "namespace"),
+        "type": ("type",),
+    },
+}
+_OF_ALL: Mapping[str, tuple[str, ...]] = {
+    "metadata.name": ("metadata", "name"),
+    "metadata.namespace": ("metadata", "namespace"),
 }
 
 _TERM = re.compile(r"(?P<field>[^=!]+)(?P<operator>!=|==|=)(?P<value>.*)", re.DOTALL)
@@ -132,7 +146,7 @@ def field_terms(text: str) -> list[tuple[str, str, str]]:
 
 def field_selector(text: str, resource: str) -> Match:
     """What matches a field selector of a resource; raises ApiError 400."""
-    known = _FIELDS[resource]
+    known = _FIELDS.get(resource, _OF_ALL)
     checks: list[Match] = []
     for field, operator, value in field_terms(text):
         if field not in known:

@@ -1,4 +1,4 @@
-"""Asking the API server: GET requests on the official asyncio client, with errors that tell what to do next.
+"""Asking the API server, and telling it: requests on the official asyncio client, with errors that tell what to do next.
 
 Lists and watches stay JSON: of a pod a handful of values count, and the client's models cost a hundred times their reading.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -34,6 +34,11 @@ READ_BUFFER = 64 << 10
 """Bytes of a stream that wait in the client; twice as many stop the sender."""
 
 Query = Mapping[str, str | int | bool]
+Body = Mapping[str, Any]
+
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+"""Kinds of patches: RFC 7386, and server-side apply (JSON is YAML)."""
 
 
 @dataclass
@@ -55,7 +60,11 @@ class ApiError(Exception):
 
 
 class Unreachable(Exception):
-    """No answer: the server cannot be reached, or the connection broke; says why."""
+    """No answer: the server cannot be reached, or the connection broke; says why. `sent`: the request may have reached it."""
+
+    def __init__(self, message: str, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Api:
@@ -116,7 +125,27 @@ class Api:
 
     async def get(self, path: str, **query: str | int | bool) -> dict[str, Any]:
         """The JSON object at a path. Raises ApiError and Unreachable."""
-        response = await self.open(path, query, total=ANSWER_SECONDS)
+        return await self._object(await self.open(path, query, total=ANSWER_SECONDS))
+
+    async def post(self, path: str, body: Body, **query: str | int | bool) -> dict[str, Any]:
+        """What the server made of an object that is created at a collection's path. Raises ApiError and Unreachable.
+
+        As for all that writes: after Unreachable it is not known whether the server did it.
+        """
+        return await self._write("POST", path, body, "application/json", query)
+
+    async def patch(self, path: str, body: Body, kind: str, **query: str | int | bool) -> dict[str, Any]:
+        """The object at a path as it is after a patch of a kind: `MERGE_PATCH` or `APPLY_PATCH`. Raises ApiError and Unreachable."""
+        return await self._write("PATCH", path, body, kind, query)
+
+    async def delete(self, path: str, body: Body, **query: str | int | bool) -> dict[str, Any]:
+        """Deletes the object at a path; `body` is DeleteOptions. Raises ApiError and Unreachable."""
+        return await self._write("DELETE", path, body, "application/json", query)
+
+    async def _write(self, method: str, path: str, body: Body, kind: str, query: Query) -> dict[str, Any]:
+        return await self._object(await self._request(method, path, query, body, kind, total=ANSWER_SECONDS))
+
+    async def _object(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
         with _told(self.where):
             async with response:
                 answer = json.loads(await response.read())
@@ -132,22 +161,37 @@ class Api:
         Without them it may take any time: a kubelet does not answer at all before a quiet container writes a line.
         Raises ApiError and Unreachable.
         """
+        return await self._request("GET", path, query, total=total, read=read)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        content: Body | None = None,
+        kind: str = "",
+        *,
+        total: float | None = None,
+        read: float | None = None,
+    ) -> aiohttp.ClientResponse:
         import aiohttp
         from multidict import CIMultiDict
 
+        asked = {"Accept": "application/json, */*", **({"Content-Type": kind} if kind else {})}
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=read)
         for attempt in (0, 1):
             with _told(self.where):
                 client = await self._ready(refused=attempt > 0)
-                method, url, headers, body, post = await client.param_serialize(
-                    "GET",
+                verb, url, headers, body, post = await client.param_serialize(
+                    method,
                     path,
                     query_params=[(k, v if isinstance(v, (str, int)) else str(v)) for k, v in query.items()],
-                    header_params={"Accept": "application/json, */*"},
+                    header_params=dict(asked),
+                    body=content,
                     auth_settings=["BearerToken"],
                 )
                 all_headers = CIMultiDict([*headers.items(), *self.login.headers])
-                answer = await client.call_api(method, url, all_headers, body, post, _request_timeout=timeout)
+                answer = await client.call_api(verb, url, all_headers, body, post, _request_timeout=timeout)
                 response: aiohttp.ClientResponse = answer.response
                 if response.status < 400:
                     self._compare_clocks(response)
@@ -156,6 +200,50 @@ class Api:
             if error.status != 401 or attempt:
                 raise error
         raise AssertionError("unreachable")
+
+    @contextlib.asynccontextmanager
+    async def channels(
+        self, path: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]
+    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse, None]:
+        """A WebSocket at a path, as exec and port-forward have it. Raises ApiError and Unreachable, also for what is read within."""
+        import aiohttp
+        from multidict import CIMultiDict
+
+        with _told(self.where):
+            client = await self._ready()
+            configuration = client.configuration
+            _, url, headers, _, _ = await client.param_serialize(
+                "GET", path, query_params=list(query), auth_settings=["BearerToken"]
+            )
+            if client.rest_client.pool_manager is None:
+                client.rest_client.pool_manager = client.rest_client._create_pool_manager()
+            more = {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
+            try:
+                socket = await client.rest_client.pool_manager.ws_connect(
+                    url,
+                    protocols=protocols,
+                    headers=CIMultiDict([*headers.items(), *self.login.headers]),
+                    proxy=configuration.proxy,
+                    **more,
+                )
+            except aiohttp.WSServerHandshakeError as e:
+                socket, status = None, e.status
+        if socket is None:
+            await self._why_no_channels(path, query, status)
+        async with socket:
+            with _told(self.where):
+                yield socket
+
+    async def _why_no_channels(self, path: str, query: Sequence[tuple[str, str]], status: int) -> None:
+        """Raises what the server says to the same request without a WebSocket: the refusal of one has no words."""
+        try:
+            (await self._request("GET", path, dict(query), total=ANSWER_SECONDS)).close()
+        except ApiError as e:
+            if e.status != 400:  # that is only that it wants a WebSocket
+                raise
+        raise Unreachable(
+            f"{self.where} answered {status} to a WebSocket at {path}: it, its node, or a proxy before it cannot do that"
+        )
 
     @property
     def where(self) -> str:
@@ -229,12 +317,12 @@ def _told(where: str) -> Any:
     except TimeoutError:
         raise Unreachable(f"{where} did not answer in time") from None
     except aiohttp.ClientConnectorDNSError as e:
-        raise Unreachable(f"{where}: the name {e.host} is not known") from None
+        raise Unreachable(f"{where}: the name {e.host} is not known", sent=False) from None
     except aiohttp.ClientConnectorCertificateError as e:
-        raise Unreachable(f"{where}: its certificate is not trusted: {e.certificate_error}") from None
+        raise Unreachable(f"{where}: its certificate is not trusted: {e.certificate_error}", sent=False) from None
     except aiohttp.ClientConnectorError as e:  # perhaps to a proxy
         why = os.strerror(e.os_error.errno) if e.os_error.errno else str(e.os_error)
-        raise Unreachable(f"{where}: cannot connect to {e.host}:{e.port}: {why}") from None
+        raise Unreachable(f"{where}: cannot connect to {e.host}:{e.port}: {why}", sent=False) from None
     except aiohttp.ClientHttpProxyError as e:  # its own words hold the password of the proxy
         raise Unreachable(f"{where}: the proxy answered {e.status} {e.message}") from None
     except aiohttp.ClientResponseError as e:  # nor the whole URL

@@ -177,6 +177,20 @@ class Object:
         return texts(self.at(*path))
 
 
+def object_of(raw: Mapping[str, Any]) -> Object | None:
+    """The object of a JSON that has apiVersion, kind and metadata; None when a snapshot has no such kind, or it has no name.
+
+    One that names no namespace is in `default`, where kubectl would put it.
+    """
+    api, kind = at(raw, "apiVersion"), at(raw, "kind")
+    resource = resource_of(api, kind) if isinstance(api, str) and isinstance(kind, str) else None
+    name, namespace = at(raw, "metadata", "name"), at(raw, "metadata", "namespace")
+    if resource is None or not isinstance(name, str) or not name:
+        return None
+    space = (namespace if isinstance(namespace, str) and namespace else "default") if resource.scoped else ""
+    return Object(Ref(resource.kind, space, name, api), raw)
+
+
 def at(value: Any, *path: str | int) -> Any:
     """What stands at a path of keys and indices in JSON; None for nothing."""
     for step in path:

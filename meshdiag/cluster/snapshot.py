@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from meshdiag.cluster.objects import RESOURCES, Object, Ref
 from meshdiag.model import Problem
+
+API: Final = "meshdiag/v1"
+"""apiVersion of `kind: Snapshot`, the file that says of a folder what was read, and when."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +28,8 @@ class Snapshot:
     taken       when it was read (UTC), None when the capture does not say; what lasts is reckoned from it
     problems    what else could not be read: a broken file, an object without a name
     kubernetes  the server's version as it tells it (`v1.34.1`), "" when not known
+    istio       the control plane's version as a bug-report tells it, "" when not known; `versions.istio_version` knows more
+    ignored     kind -> how many objects of a kind that a snapshot does not have were left out
     """
 
     source: str = ""
@@ -32,6 +39,8 @@ class Snapshot:
     taken: datetime | None = None
     problems: tuple[Problem, ...] = ()
     kubernetes: str = ""
+    istio: str = ""
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def _by_kind(self) -> Mapping[str, Mapping[tuple[str, str], Object]]:
@@ -68,13 +77,23 @@ class Snapshot:
 
 
 def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Several captures of one cluster as one: an object that is in several is that of the latest; a kind is unread when it is in all."""
+    """Several captures of one cluster as one: an object that is in several is that of the latest; a kind is unread when it is in all.
+
+    Of a kind that a capture has read in the whole cluster, at a time that it knows, what earlier ones had is over.
+    """
     some = sorted(snapshots, key=lambda s: (s.taken is not None, s.taken))
     if not some:
         return Snapshot(unread=dict.fromkeys(RESOURCES, "nothing was read"))
-    objects = {o.ref: o for s in some for o in s.objects}
+    objects: dict[tuple[str, str, str], Object] = {}
+    for s in some:
+        if s.taken and s.namespaces is None:
+            objects = {k: o for k, o in objects.items() if k[0] in s.unread}
+        objects.update(((o.ref.kind, o.namespace, o.name), o) for o in s.objects)
     unread = {k: why for k, why in some[-1].unread.items() if all(k in s.unread for s in some)}
     spaces = [s.namespaces for s in some]
+    ignored = Counter[str]()
+    for s in some:
+        ignored.update(s.ignored)
     return Snapshot(
         source=", ".join(dict.fromkeys(s.source for s in some if s.source)),
         objects=tuple(objects.values()),
@@ -83,4 +102,6 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
         taken=max((s.taken for s in some if s.taken), default=None),
         problems=tuple(p for s in some for p in s.problems),
         kubernetes=next((s.kubernetes for s in reversed(some) if s.kubernetes), ""),
+        istio=next((s.istio for s in reversed(some) if s.istio), ""),
+        ignored=dict(ignored),
     )

@@ -168,6 +168,23 @@ class Check:
         return Result(self.name, Verdict.NOT_CHECKABLE, why, about=about.ref if about else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question and its results, the worst first."""
+
+    name: str
+    asks: str
+    results: tuple[Result, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Confirmed when anything is bad; not checkable when anything cannot be told; else refuted: all is well."""
+        for v in (Verdict.CONFIRMED, Verdict.NOT_CHECKABLE):
+            if any(r.verdict is v for r in self.results):
+                return v
+        return Verdict.REFUTED
+
+
 def worst(results: Iterable[Result]) -> Iterator[Result]:
     """Confirmed ones first, the most severe first; then what cannot be told; then what is fine."""
     order = [Verdict.CONFIRMED, Verdict.NOT_CHECKABLE, Verdict.REFUTED]

@@ -110,10 +110,11 @@ def istiod(
     d = obj(
         "Deployment", "istiod", namespace, labels=labels,
         spec={"replicas": 1, "selector": {"matchLabels": labels},
-              "template": {"metadata": {"labels": labels}, "spec": {"containers": [image]}}},
+              "template": {"metadata": {"labels": labels}, "spec": {"containers": [image], "serviceAccountName": "istiod"}}},
         status={"readyReplicas": 1},
     )  # fmt: skip
-    p = pod("istiod-6f8b9d7c54-w4k2m", namespace, proxied=False, labels=labels, spec={"containers": [image]},
+    p = pod("istiod-6f8b9d7c54-w4k2m", namespace, proxied=False, labels=labels,
+            spec={"containers": [image], "serviceAccountName": "istiod"},
             status={"containerStatuses": [{"name": "discovery", "ready": True, "restartCount": 0}]})  # fmt: skip
     return d, p
 
@@ -121,3 +122,50 @@ def istiod(
 def mesh_config(text: str, namespace: str = "istio-system") -> Object:
     """The ConfigMap `istio` with this mesh configuration (YAML)."""
     return obj("ConfigMap", "istio", namespace, data={"mesh": text})
+
+
+def namespace(name: str, **raw: Any) -> Object:
+    """A namespace."""
+    return obj("Namespace", name, **raw)
+
+
+def injector(revision: str = "default", *, tag: str = "", name: str = "istio-sidecar-injector", **raw: Any) -> Object:
+    """The webhooks of an injector as the chart istio-discovery (mutatingwebhook.yaml) makes them, or of a tag."""
+    value = tag or revision
+    not_out = {"key": "sidecar.istio.io/inject", "operator": "NotIn", "values": ["false"]}
+    no_rev = {"key": "istio.io/rev", "operator": "DoesNotExist"}
+    no_label = {"key": "istio-injection", "operator": "DoesNotExist"}
+    rev = {"key": "istio.io/rev", "operator": "In", "values": [value]}
+    selectors: list[tuple[str, list[Any], list[Any]]] = [
+        ("rev.namespace", [rev, no_label], [not_out]),
+        ("rev.object", [no_rev, no_label], [not_out, rev]),
+    ]
+    if value == "default":
+        enabled = {"key": "istio-injection", "operator": "In", "values": ["enabled"]}
+        asks = {"key": "sidecar.istio.io/inject", "operator": "In", "values": ["true"]}
+        selectors += [
+            ("namespace", [enabled], [not_out]),
+            ("object", [no_label, no_rev], [asks, {"key": "istio.io/rev", "operator": "DoesNotExist"}]),
+        ]
+    host = "istiod" if revision == "default" else f"istiod-{revision}"
+    labels = {"app": "sidecar-injector", "istio.io/rev": revision} | ({"istio.io/tag": tag} if tag else {})
+    return obj(
+        "MutatingWebhookConfiguration",
+        name,
+        labels=labels,
+        webhooks=[
+            {
+                "name": f"{n}.sidecar-injector.istio.io",
+                "clientConfig": {
+                    "caBundle": "LS0t",
+                    "service": {"name": host, "namespace": "istio-system", "path": "/inject", "port": 443},
+                },
+                "failurePolicy": "Fail",
+                "namespaceSelector": {"matchExpressions": ns},
+                "objectSelector": {"matchExpressions": os},
+                "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}],
+            }
+            for n, ns, os in selectors
+        ],
+        **raw,
+    )

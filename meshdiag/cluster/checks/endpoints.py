@@ -1,26 +1,44 @@
-"""Does a service have endpoints that can take requests, and if not, why?"""
+"""Does a service have endpoints that can take requests, and if not, why?
+
+Endpoints are the ready pods of a Service's selector (https://kubernetes.io/docs/concepts/services-networking/service/), in Istio
+also the WorkloadEntries that it selects (PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES, on since 1.8), or the EndpointSlices that
+somebody wrote for a Service without a selector. The endpoints of a subset are told by `destination-rule-subsets`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
 
 from meshdiag.cluster.mesh import (
+    client_namespace,
+    condition,
     endpoints_of,
+    entries_of,
+    full_host,
+    host_of,
     is_ready,
     is_system,
+    maybe_elsewhere,
     names,
     pods_behind,
+    rules_for,
     selects,
     service_at,
     services_of,
+    slices_of,
+    unread,
     workload_of,
 )
-from meshdiag.cluster.objects import Object, at
+from meshdiag.cluster.objects import Object, at, mappings, moment
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.verdict import About, Check, Edit, Proof, Result
+from meshdiag.model import Severity
 
 CAUSES = ("no-healthy-upstream", "retry-limit-exceeded")
+STEADY: Final = timedelta(hours=1)
 
 
 def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
@@ -32,41 +50,80 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
         return
     fine = 0
     for service in services:
-        if service.text("spec", "type") == "ExternalName" or not service.strings("spec", "selector"):
-            if asked:
-                yield CHECK.unknown("it has no selector: its endpoints are not pods", service)
-            continue
         if not about and is_system(snapshot, service.namespace):
             continue
         found = list(_of(snapshot, service))
+        if not found and (service.text("spec", "type") == "ExternalName" or not service.strings("spec", "selector")):
+            if asked:
+                yield CHECK.unknown("it has no selector: its endpoints are not pods", service)
+            continue
         yield from found
         fine += not found
         if asked and not found:
-            ready = [p for p in pods_behind(snapshot, service) if is_ready(p)]
-            yield CHECK.good(
-                f"{len(ready)} of {len(pods_behind(snapshot, service))} pods of service {service.name} are ready",
-                *CAUSES[:1],
-                about=service,
-                proofs=(Proof(service.ref, "spec.selector", _json(service.at("spec", "selector"))),),
-            )
+            yield _ready(snapshot, service, about)
     if not asked and fine:
         yield CHECK.good(f"{fine} services have ready endpoints")
 
 
+def _ready(snapshot: Snapshot, service: Object, about: About) -> Result:
+    """That they are there; whether this rules out that a proxy has none is another question: a subset, an ejection, a remote network."""
+    pods = pods_behind(snapshot, service)
+    ready = sum(map(is_ready, pods))
+    rules = rules_for(snapshot, host_of(service), service.namespace, client_namespace(about))
+    sure = (
+        any(_is_steady(snapshot, p) for p in pods)
+        and not about.subset
+        and not rules
+        and not unread(snapshot, "DestinationRule")
+    )
+    return CHECK.good(
+        f"{ready} of {len(pods)} pods of service {service.name} are ready",
+        *(CAUSES[:1] if sure else ()),
+        about=service,
+        proofs=(Proof(service.ref, "spec.selector", _json(service.at("spec", "selector"))),),
+    )
+
+
+def _is_steady(snapshot: Snapshot, pod: Object) -> bool:
+    """Whether a pod has been ready for so long that it was when the finding's lines were written (see `SAME_TIME` of the diagnosis)."""
+    since = condition(pod, "Ready").get("lastTransitionTime")
+    became = moment(since) if isinstance(since, str) else None
+    long_ago = became is None or (snapshot.taken is not None and snapshot.taken - became >= STEADY)
+    return is_ready(pod) and long_ago
+
+
 def _of(snapshot: Snapshot, service: Object) -> Iterator[Result]:
+    if service.text("spec", "type") == "ExternalName":
+        return
     selector = service.strings("spec", "selector")
+    if not selector:
+        yield from _without_selector(snapshot, service)
+        return
     pods = pods_behind(snapshot, service)
     proof = Proof(service.ref, "spec.selector", _json(selector))
     if not pods:
-        yield from _selects_none(snapshot, service, proof)
+        entries = snapshot.all("WorkloadEntry", service.namespace)
+        if not any(selects(selector, {**e.labels, **e.strings("spec", "labels")}) for e in entries):
+            yield from _selects_none(snapshot, service, proof)
         return
-    if any(is_ready(p) for p in pods):
+    slices = slices_of(snapshot, service)
+    usable = any(at(e, "conditions", "ready") is not False for e in endpoints_of(snapshot, service))
+    if any(is_ready(p) and not p.at("metadata", "deletionTimestamp") for p in pods):
+        if slices and not usable:
+            yield CHECK.bad(
+                f"the EndpointSlices of service {service.name} have no ready endpoint, although pods are ready",
+                *CAUSES,
+                about=service,
+                proofs=(
+                    proof,
+                    Proof(slices[0].ref, "endpoints", f"{len(endpoints_of(snapshot, service))}, none ready"),
+                ),
+                advice="named target ports that no container has, or a kube-controller-manager that is behind, bring this about",
+            )
         return
-    slices = endpoints_of(snapshot, service)
-    ready = [e for e in slices if at(e, "conditions", "ready") is not False]
-    if ready and "EndpointSlice" not in snapshot.unread:
+    if slices and usable:
         return  # publishNotReadyAddresses
-    waiting = [_why_not_ready(p) for p in pods]
+    waiting = [_why_not_ready(p) for p in pods[:3]]
     yield CHECK.bad(
         f"none of the {len(pods)} pods of service {service.name} is ready: {waiting[0][1]}",
         *CAUSES,
@@ -76,28 +133,36 @@ def _of(snapshot: Snapshot, service: Object) -> Iterator[Result]:
     )
 
 
+def _without_selector(snapshot: Snapshot, service: Object) -> Iterator[Result]:
+    """Its endpoints are written by hand or by a controller; nothing is said when no slices at all were captured."""
+    slices = slices_of(snapshot, service)
+    found = endpoints_of(snapshot, service)
+    if any(at(e, "conditions", "ready") is not False for e in found) or not snapshot.all("EndpointSlice"):
+        return
+    if entries_of(snapshot, host_of(service)) or unread(snapshot, "EndpointSlice", "ServiceEntry"):
+        return
+    proof = Proof(slices[0].ref, "endpoints", f"{len(found)}, none ready") if slices else None
+    yield CHECK.bad(
+        f"service {service.name} has no selector, and "
+        + ("none of its endpoints is ready" if found else "no EndpointSlice has an endpoint for it"),
+        *CAUSES,
+        about=service,
+        severity=Severity.WARNING,
+        proofs=(Proof(service.ref, "spec.selector", "none"), *([proof] if proof else [])),
+        advice="Give it a selector, or write an EndpointSlice with the label kubernetes.io/service-name",
+    )
+
+
 def _selects_none(snapshot: Snapshot, service: Object, proof: Proof) -> Iterator[Result]:
     selector = service.strings("spec", "selector")
-    none = [
+    workloads = [
         d
-        for kind in ("Deployment", "StatefulSet")
+        for kind in ("Deployment", "StatefulSet", "DaemonSet")
         for d in snapshot.all(kind, service.namespace)
         if selects(selector, d.strings("spec", "template", "metadata", "labels"))
     ]
-    if none:
-        replicas = none[0].number("spec", "replicas")
-        text = f"{none[0].ref.kind} {none[0].name}, which service {service.name} selects, has no pod"
-        if replicas == 0:
-            wanted = Edit(none[0].ref, f"Scale {none[0].name} to 1", {"spec": {"replicas": 1}})
-            yield CHECK.bad(
-                f"{none[0].ref.kind} {none[0].name} behind service {service.name} is scaled to 0",
-                *CAUSES,
-                about=service,
-                proofs=(proof, Proof(none[0].ref, "spec.replicas", "0")),
-                edits=(wanted,),
-            )
-            return
-        yield CHECK.bad(text, *CAUSES, about=service, proofs=(proof,), advice="kubectl describe replicaset says why")
+    if workloads:
+        yield _without_pods(workloads, service, proof)
         return
     near = _nearest(snapshot, service)
     if near is None:
@@ -106,57 +171,105 @@ def _selects_none(snapshot: Snapshot, service: Object, proof: Proof) -> Iterator
             *CAUSES,
             about=service,
             proofs=(proof,),
+            advice="Start its workload, correct the selector, or delete the service if nothing stands behind it any more",
         )
         return
-    labels = {k: near.labels.get(k, "") for k in selector}
+    pod, sure = near
+    labels = {k: pod.labels.get(k, "") for k in selector}
+    owner = workload_of(snapshot, pod).name
+    edit = Edit(service.ref, f"Let service {service.name} select the pods of {owner}", {"spec": {"selector": labels}})
     yield CHECK.bad(
-        f"service {service.name} selects no pod; {workload_of(snapshot, near).name} has other labels: {_json(labels)}",
+        f"service {service.name} selects no pod; {owner} has other labels: {_json(labels)}",
         *CAUSES,
         about=service,
-        proofs=(proof, Proof(near.ref, "metadata.labels", _json(labels))),
-        edits=(
-            Edit(
-                service.ref,
-                f"Let service {service.name} select the pods of {workload_of(snapshot, near).name}",
-                {"spec": {"selector": {k: v or None for k, v in labels.items()}}},
-            ),
-        )
-        if any(labels.values())
-        else (),
+        proofs=(proof, Proof(pod.ref, "metadata.labels", _json(labels))),
+        edits=(edit,) if sure and all(labels.values()) else (),
     )
 
 
-def _nearest(snapshot: Snapshot, service: Object) -> Object | None:
-    """The pod that a wrong selector probably means: one that fits in part, or whose workload has the service's name."""
+def _without_pods(workloads: list[Object], service: Object, proof: Proof) -> Result:
+    """A workload is selected and has no pod: it is scaled to 0, or its pods cannot be created."""
+    idle = [d for d in workloads if d.number("spec", "replicas") == 0]
+    if idle and len(idle) == len(workloads):
+        return CHECK.bad(
+            f"{idle[0].ref.kind} {idle[0].name} behind service {service.name} is scaled to 0",
+            *CAUSES,
+            about=service,
+            severity=Severity.WARNING,
+            proofs=(proof, *(Proof(d.ref, "spec.replicas", "0") for d in idle[:3])),
+            edits=tuple(Edit(d.ref, f"Scale {d.name} to 1", {"spec": {"replicas": 1}}) for d in idle[:1]),
+        )
+    busy = next(d for d in workloads if d not in idle)
+    failure = condition(busy, "ReplicaFailure")
+    why = failure.get("message") if failure.get("status") == "True" else ""
+    text = f"{busy.ref.kind} {busy.name}, which service {service.name} selects, has no pod"
+    return CHECK.bad(
+        f"{text}: {why}" if isinstance(why, str) and why else text,
+        *CAUSES,
+        about=service,
+        proofs=(proof, *([Proof(busy.ref, "status.conditions", str(why))] if why else [])),
+        advice="The events of its ReplicaSets say why",
+    )
+
+
+def _nearest(snapshot: Snapshot, service: Object) -> tuple[Object, bool] | None:
+    """The pod that a wrong selector probably means: one that fits in part, or whose workload has the service's name.
+
+    Sure is it when all the pods that fit as well have the same labels in question.
+    """
     selector = service.strings("spec", "selector")
-    best, most = None, 0
+    best: list[Object] = []
+    most = 0
     for pod in snapshot.all("Pod", service.namespace):
         fits = sum(pod.labels.get(k) == v for k, v in selector.items())
         fits += 2 * f"{workload_of(snapshot, pod).name}-".startswith(f"{service.name}-")
         if fits > most:
-            best, most = pod, fits
-    return best
+            best, most = [pod], fits
+        elif fits and fits == most:
+            best.append(pod)
+    if not best:
+        return None
+    return best[0], len({tuple(p.labels.get(k) for k in selector) for p in best}) == 1
 
 
 def _why_not_ready(pod: Object) -> tuple[str, str]:
     """Field and value that say why a pod is not ready."""
-    for i, status in enumerate(pod.mappings("status", "containerStatuses")):
-        if status.get("ready") is False:
-            waiting = at(status, "state", "waiting", "reason")
-            if isinstance(waiting, str):
-                return f"status.containerStatuses[{i}].state.waiting.reason", f"{status.get('name')}: {waiting}"
-            return f"status.containerStatuses[{i}].ready", f"{status.get('name')} is not ready"
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for i, status in enumerate(mappings(pod.at("status", kind))):
+            done = at(status, "state", "terminated", "exitCode") == 0 and kind == "initContainerStatuses"
+            if status.get("ready") is False and not done:
+                waiting = at(status, "state", "waiting", "reason")
+                name = status.get("name")
+                if isinstance(waiting, str):
+                    return f"status.{kind}[{i}].state.waiting.reason", f"{name}: {waiting}"
+                return f"status.{kind}[{i}].ready", f"{name} is not ready"
+    if pod.at("metadata", "deletionTimestamp"):
+        return "metadata.deletionTimestamp", pod.text("metadata", "deletionTimestamp")
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False" and isinstance(scheduled.get("message"), str):
+        return "status.conditions", scheduled["message"]
     return "status.phase", pod.text("status", "phase") or "unknown"
 
 
 def _unknown_service(snapshot: Snapshot, about: About, asked: str) -> Iterator[Result]:
     space = about.service_namespace or about.namespace
-    others = [s for s in snapshot.all("Service") if s.name == asked.partition(".")[0]]
-    if "." in asked and service_at(snapshot, asked, space) is None and not asked.endswith(".svc.cluster.local"):
+    full = full_host(asked, space)
+    if ".svc." not in full or not full.split(".")[1]:
+        if "." in asked and service_at(snapshot, asked, space) is None and entries_of(snapshot, asked):
+            yield CHECK.unknown(f"{asked} is the host of a ServiceEntry: its endpoints are not pods")
+            return
         yield CHECK.unknown(f"{asked} is no service of this cluster")
         return
+    if entry := next(iter(entries_of(snapshot, full)), None):
+        yield CHECK.unknown(f"{asked} is the host of a ServiceEntry: its endpoints are not pods", entry)
+        return
+    if why := maybe_elsewhere(snapshot, full):
+        yield CHECK.unknown(f"no service {asked} is here; {why}")
+        return
+    name, space = full.split(".")[:2]
+    others = [s for s in snapshot.all("Service") if s.name == name]
     hint = f"; there is one in {names(o.namespace for o in others)}" if others else ""
-    yield CHECK.bad(f"there is no service {asked} in namespace {space or 'default'}{hint}", *CAUSES)
+    yield CHECK.bad(f"there is no service {name} in namespace {space}{hint}", *CAUSES)
 
 
 def _json(value: object) -> str:

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meshdiag.api import classify, diagnose
     from meshdiag.catalogue import Catalogue, Cause, Pattern
+    from meshdiag.cluster import Result, Snapshot, Verdict
     from meshdiag.diagnosis import Diagnosis, Finding, Findings, Unrecognised
     from meshdiag.diagnosis.compare import Comparison, compare
+    from meshdiag.diagnosis.graph import Graph, graph
     from meshdiag.diagnosis.incident import Incident, incident
     from meshdiag.diagnosis.onset import Onset
     from meshdiag.diagnosis.timeline import Milestone, Timeline
     from meshdiag.explanation import Explanation, explain
+    from meshdiag.framing import frame, frames, to_parquet
     from meshdiag.learning import Draft, learn
     from meshdiag.model import (
         Change,
@@ -50,13 +53,16 @@ _HOME = {
     **dict.fromkeys(("classify", "diagnose"), "meshdiag.api"),
     **dict.fromkeys(("Catalogue", "Cause", "Pattern"), "meshdiag.catalogue"),
     **dict.fromkeys(("Diagnosis", "Finding", "Findings", "Unrecognised"), "meshdiag.diagnosis"),
+    **dict.fromkeys(("Result", "Snapshot", "Verdict"), "meshdiag.cluster"),
     **dict.fromkeys(("Comparison", "compare"), "meshdiag.diagnosis.compare"),
+    **dict.fromkeys(("Graph", "graph"), "meshdiag.diagnosis.graph"),
     **dict.fromkeys(("Incident", "incident"), "meshdiag.diagnosis.incident"),
     **dict.fromkeys(("Milestone", "Timeline"), "meshdiag.diagnosis.timeline"),
     "Onset": "meshdiag.diagnosis.onset",
     **dict.fromkeys(("Tail", "tail"), "meshdiag.tailing"),
     **dict.fromkeys(("Gap",), "meshdiag.sources.live"),
     **dict.fromkeys(("Explanation", "explain"), "meshdiag.explanation"),
+    **dict.fromkeys(("frame", "frames", "to_parquet"), "meshdiag.framing"),
     **dict.fromkeys(("Draft", "learn"), "meshdiag.learning"),
     **dict.fromkeys(
         (
@@ -69,9 +75,10 @@ _HOME = {
 
 __all__ = [
     "Catalogue", "Cause", "Change", "Comparison", "Confidence", "Diagnosis", "Draft", "Evidence", "Explanation", "Finding",
-    "Findings", "Gap", "Incident", "Kind", "Match", "MeshdiagError", "Milestone", "Onset", "Origin", "Pattern", "Problem", "Record",
-    "Remedy", "Risk", "Sample", "Severity", "State", "Step", "Subject", "Tail", "Timeline", "Unrecognised", "classify",
-    "compare", "diagnose", "explain", "incident", "learn", "tail",
+    "Findings", "Gap", "Graph", "Incident", "Kind", "Match", "MeshdiagError", "Milestone", "Onset", "Origin", "Pattern",
+    "Problem", "Record", "Remedy", "Result", "Risk", "Sample", "Severity", "Snapshot", "State", "Step", "Subject", "Tail",
+    "Timeline", "Unrecognised", "Verdict", "classify", "compare", "diagnose", "explain", "frame", "frames", "graph", "incident",
+    "learn", "tail", "to_parquet",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from meshdiag import formats
 from meshdiag.catalogue import Catalogue
 from meshdiag.catalogue.check import Failure
 from meshdiag.catalogue.entries import Sequence as Sequence_
+from meshdiag.cluster import Snapshot
 from meshdiag.diagnosis import Diagnosis, Findings
 from meshdiag.engine.scan import Filters, Scanner
 from meshdiag.engine.scan import classify as _classify
@@ -44,6 +45,7 @@ def diagnose(
     catalogue: Catalogue | None = None,
     pure: bool = False,
     progress: bool = False,
+    cluster: Snapshot | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
 ) -> Diagnosis:
     """Diagnose captured logs.
 
@@ -56,12 +58,15 @@ def diagnose(
     catalogue          a loaded catalogue, instead of the built-in one with `patterns`
     pure               do without Hyperscan (slower, same result)
     progress           show a progress bar on stderr when it is a terminal and the input is long
+    cluster            the state of the cluster, which confirms or refutes findings: a `Snapshot`, "live", or files that
+                       `meshdiag.cluster.load` reads
 
     Returns a Diagnosis. Raises MeshdiagError for input that is not there, a broken pattern pack or format string;
     what else cannot be read is a problem in the result.
     """
     if not inputs:
         raise MeshdiagError("nothing to diagnose: name a file, a folder, an archive, or - for standard input")
+    snapshot = _snapshot(cluster)
     book = catalogue or Catalogue.load(*patterns)
     setup = Setup(
         tuple(os.fspath(p) for p in patterns),
@@ -78,7 +83,16 @@ def diagnose(
     if found.unplaced:
         what = f"{found.unplaced:,} records do not name their namespace or pod and were left out"
         problems.append(Problem("filter", what, "leave -n and --pod away to see them"))
-    return Diagnosis(found + Findings(problems=frozenset(problems)), book)
+    return Diagnosis(found + Findings(problems=frozenset(problems)), book, snapshot=snapshot)
+
+
+def _snapshot(cluster: Snapshot | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> Snapshot | None:
+    if cluster is None or isinstance(cluster, Snapshot):
+        return cluster
+    from meshdiag.cluster import load
+
+    sources = [cluster] if isinstance(cluster, (str, os.PathLike)) else cluster
+    return load(*sources)
 
 
 def classify(

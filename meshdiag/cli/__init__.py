@@ -8,7 +8,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from meshdiag.cli import diagnose, diff, explain, learn, patterns, remedy, shell, tail, timeline
+from meshdiag.cli import (
+    check,
+    diagnose,
+    diff,
+    explain,
+    fix,
+    learn,
+    loglevel,
+    patterns,
+    remedy,
+    report,
+    rollback,
+    shell,
+    tail,
+    timeline,
+    undo,
+)
 from meshdiag.cli.common import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Formatter, Version
 from meshdiag.model import MeshdiagError
 
@@ -60,7 +76,7 @@ def parser(prog: str = "meshdiag") -> argparse.ArgumentParser:
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    for command in (diagnose, tail, shell, timeline, diff, explain, remedy, patterns, learn):
+    for command in (diagnose, report, check, tail, shell, timeline, diff, explain, remedy, rollback, fix, undo, loglevel, patterns, learn):
         command.add(commands)
 
     c = commands.add_parser("completion", help="print a shell completion script", formatter_class=Formatter)

@@ -7,6 +7,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+from meshdiag.cli.cluster import add_state, state_of
 from meshdiag.cli.common import EXIT_FAILURES, EXIT_OK, Formatter, complete_file, style_of
 from meshdiag.cli.reading import add_choosing, add_reading, chosen, must_have_read, read
 from meshdiag.model import MeshdiagError
@@ -38,6 +39,7 @@ def add(commands: Any) -> None:
         "--group-by", choices=GROUPS, help="a line a finding, in groups, the worst first (text and markdown)"
     )
     add_reading(c)
+    add_state(c)
     c.add_argument("--limit", type=int, default=10, metavar="N", help="failures shown as text (0: all)")
     c.add_argument("-v", "--verbose", action="store_true", help="all samples, remedies, shapes")
     c.set_defaults(run=run)
@@ -48,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
         raise MeshdiagError(
             f"--group-by is for text and markdown: -o {options.output} has every finding with its subject"
         )
-    diagnosis = read(options, options.inputs, options.since, options.until, options.pod)
+    snapshot = state_of(options)  # what is asked in vain is told before logs are read
+    diagnosis = read(options, options.inputs, options.since, options.until, options.pod).checked(snapshot)
     diagnosis = chosen(options, diagnosis)
     _print_diagnosis(diagnosis, options)
     if diagnosis.failures:

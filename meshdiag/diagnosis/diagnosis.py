@@ -11,12 +11,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from meshdiag.catalogue import Catalogue
+from meshdiag.cluster import Snapshot, merged
 from meshdiag.diagnosis import tabular
 from meshdiag.diagnosis.finding import Finding, Unrecognised, iso
 from meshdiag.diagnosis.findings import Findings
-from meshdiag.diagnosis.incident import incident
+from meshdiag.diagnosis.incident import cells, incident
 from meshdiag.diagnosis.ranking import ranked
 from meshdiag.diagnosis.timeline import Timeline, timelines
+from meshdiag.drawn import Drawn, Several, view
 from meshdiag.model import Kind, MeshdiagError, Problem, Severity
 from meshdiag.redact import redact
 
@@ -91,15 +93,31 @@ def _workload(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """Ranked findings of some input. `a + b` is the diagnosis of both inputs together."""
+class Diagnosis(Drawn):
+    """Ranked findings of some input, checked against the state of the cluster when there is a snapshot of it.
+
+    `a + b` is the diagnosis of both inputs together.
+    """
 
     seen: Findings
     catalogue: Catalogue = field(repr=False)
     view: View = View()
+    snapshot: Snapshot | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        roots = dict.fromkeys(f.cause for f in self.root_causes)
+        named = ", ".join([*roots][:5]) + (", …" if len(roots) > 5 else "")
+        return f"Diagnosis({self.seen.lines:,} lines, {len(self.failures):,} failures" + (
+            f": {named})" if named else ")"
+        )
 
     def __add__(self, other: Diagnosis) -> Diagnosis:
-        return replace(self, seen=self.seen + other.seen)
+        states = [d.snapshot for d in (self, other) if d.snapshot is not None]
+        return replace(self, seen=self.seen + other.seen, snapshot=merged(states) if states else None)
+
+    def checked(self, snapshot: Snapshot | None) -> Diagnosis:
+        """The same diagnosis, checked against this state of the cluster (None: against none)."""
+        return replace(self, snapshot=snapshot)
 
     def only(
         self, causes: Iterable[str] = (), min_severity: Severity = Severity.INFO, suppress: Iterable[str] = ()
@@ -113,22 +131,22 @@ class Diagnosis:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """Failures first (roots before symptoms), then benign, then healthy."""
-        return ranked(self.seen, self.catalogue, self.view.shows)
+        return Several(ranked(self.seen, self.catalogue, self.view.shows, self.snapshot))
 
     @property
     def failures(self) -> tuple[Finding, ...]:
         """Findings of kind failure."""
-        return tuple(f for f in self.findings if f.kind is Kind.FAILURE)
+        return Several(f for f in self.findings if f.kind is Kind.FAILURE)
 
     @property
     def root_causes(self) -> tuple[Finding, ...]:
-        """Failures that no other failure explains."""
-        return tuple(f for f in self.failures if not f.explained_by)
+        """Failures that no other failure explains, and that the state of the cluster does not refute."""
+        return Several(f for f in self.failures if not f.explained_by and not f.refuted)
 
     @cached_property
     def timelines(self) -> tuple[Timeline, ...]:
         """The readiness timeline of every pod whose start is in the logs: those that are not ready first."""
-        return timelines(self.seen, self.findings, self.catalogue)
+        return Several(timelines(self.seen, self.findings, self.catalogue))
 
     def timeline(self, pod: str) -> Timeline:
         """The readiness timeline of a pod: its name, `namespace/name`, or the beginning of a name that only one pod has.
@@ -179,6 +197,34 @@ class Diagnosis:
     def to_frame(self) -> pd.DataFrame:
         """The findings as a DataFrame, a row each. Log lines in it are not redacted. Needs pandas."""
         return tabular.to_frame(self.findings)
+
+    def requests(self) -> pd.DataFrame:
+        """The failed requests, joined across proxies by `x-request-id`: a row for each hop that failed, in order of time.
+
+        The index is `request_id` and `hop` (from 1). A hop is one proxy's view under one finding:
+
+        time, last   of its first and last line (UTC); lines: how many (tries)
+        side         `client`, whose proxy names `source` and `destination`, or `server`, which only knows itself
+        pod          that logged it, or the file where that is not known
+        cause, rank  of its finding: the rank in `findings` and `to_frame`, missing where that is not shown
+        root         no other hop of this request explains it: where it began
+
+        `attrs`: `failed` requests; whether these are a sample of them (`sampled`: at most 20,000 hops are kept); `reused_ids` and
+        `reused_lines` of ids that clients use again and again, which are left out. Of requests that ids do not tell there is no
+        row. `df.mesh.requests()` tells more of each hop, of a frame. Needs pandas.
+        """
+        whole = replace(self, view=View())
+        own = {cell.key: cell.finding for cell in cells(whole, whole.findings)}
+        ranks = {(f.cause, f.subject): f.rank for f in self.findings}
+        return tabular.requests_to_frame(self.seen.requests, own, ranks, self.view != View())
+
+    def to_html(self, redacted: bool = True, title: str = "Mesh diagnosis", plots: bool = True) -> str:
+        """The whole report as one HTML document that needs no network: what `meshdiag report` writes, without latency.
+
+        `redacted=False` keeps tokens, cookies and keys in the log lines. Plots are in it when matplotlib is installed.
+        """
+        html: str = view("meshdiag.report").render(self, redacted=redacted, title=title, plots=plots)
+        return html
 
     def to_dict(self, redacted: bool = True) -> dict[str, Any]:
         """Plain values in the shape of meshdiag/diagnosis/v1 (`meshdiag/diagnosis/diagnosis.schema.json`).

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from meshdiag.cluster import Proof, Result, Verdict
 from meshdiag.diagnosis.onset import Onset
+from meshdiag.drawn import Drawn
 from meshdiag.model import Change, Confidence, Evidence, Kind, Remedy, Sample, Severity, State, Subject
 
 
@@ -25,7 +27,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Drawn):
     """All matches of one cause on one subject.
 
     kind is the cause's, but `benign` for a failure that was over within its routine start (state `transient`).
@@ -33,7 +35,8 @@ class Finding:
     requests is how many requests failed (retries of one are one request), None when the lines have no request id; total how many
     there were on the edge, failed or not, None when not known. reach lists the clients of a service and their lines.
     facts are names out of the first sample, for remedies; minutes is how many lines there were when, pods who told of it and how
-    often (at most 50, the most frequent first).
+    often (at most 50, the most frequent first). checks is what the state of the cluster says, and refuted whether it says that this
+    cannot be; without a snapshot there is nothing.
     """
 
     rank: int
@@ -65,6 +68,21 @@ class Finding:
     changes: tuple[Change, ...] = ()
     minutes: Counts = Counts()
     pods: tuple[tuple[str, int], ...] = ()
+    checks: tuple[Result, ...] = ()
+    refuted: bool = False
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """Fields of objects in the cluster that prove it; where none does, what is badly wrong with the same subject beside it."""
+        bad = [r for r in self.checks if r.verdict is Verdict.CONFIRMED]
+        own = [r for r in bad if self.cause in r.causes] or [r for r in bad if r.severity.rank <= Severity.ERROR.rank]
+        return tuple(dict.fromkeys(p for r in own for p in r.proofs))
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What the checks that confirm it advise, in sentences."""
+        found = (r.advice for r in self.checks if r.verdict is Verdict.CONFIRMED and self.cause in r.causes)
+        return tuple(dict.fromkeys(a for a in found if a))
 
     def to_dict(self, clean: Callable[[str], str] = str) -> dict[str, Any]:
         """The finding in the shape of meshdiag/diagnosis/v1; `clean` is applied to the text of logs."""
@@ -97,6 +115,8 @@ class Finding:
             "patterns": list(self.patterns),
             "samples": [{"origin": f"{s.path}@{s.offset}", "line": clean(s.line)} for s in self.samples],
             "evidence": [e.to_dict() for e in self.evidence],
+            "checks": [c.to_dict() for c in self.checks],
+            "refuted": self.refuted,
             "alternatives": list(self.alternatives),
             "tell_apart": self.tell_apart,
             "explains": list(self.explains),

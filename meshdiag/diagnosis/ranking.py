@@ -10,7 +10,8 @@ from typing import Any
 
 from meshdiag import remedies
 from meshdiag.catalogue import Catalogue, Cause, Explains, Pattern
-from meshdiag.diagnosis import correlate
+from meshdiag.cluster import Result, Snapshot, Verdict
+from meshdiag.diagnosis import checked, correlate
 from meshdiag.diagnosis.chains import below
 from meshdiag.diagnosis.correlate import Joined, Links, Strength
 from meshdiag.diagnosis.finding import Counts, Finding
@@ -45,6 +46,8 @@ class _Case:
     onset: Onset | None = None
     evidence: list[Evidence] = field(default_factory=list)
     changes: tuple[Change, ...] = ()
+    checks: tuple[Result, ...] = ()
+    refuted: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -52,8 +55,13 @@ class _Case:
         return Kind.BENIGN if self.state is State.TRANSIENT and self.cause.kind is Kind.FAILURE else self.cause.kind
 
 
-def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool]) -> tuple[Finding, ...]:
-    """Failures first (roots before symptoms), then benign, then healthy; ranks are those of the findings that are shown."""
+def ranked(
+    seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool], snapshot: Snapshot | None = None
+) -> tuple[Finding, ...]:
+    """Failures first (roots before symptoms), then benign, then healthy; ranks are those of the findings that are shown.
+
+    With a snapshot of the cluster its checks confirm or refute them; what is refuted explains nothing and comes last.
+    """
     tallies, said = _with_sequences(seen, catalogue)
     groups = correlate.grouped(tallies, catalogue)
     cases = _cases(groups.tallies, catalogue)
@@ -67,9 +75,16 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
             case.evidence = [e for e in case.evidence if e.supports]
             if over:
                 case.evidence.append(Evidence("it did not come again while the log went on", supports=False))
+    asking = checked.Asking(snapshot) if snapshot is not None else None
+    confirmed = _check(cases, asking) if asking else ()
     joins = correlate.joined(seen.requests, groups.owner, catalogue)
     explains, explained_by = _links(cases, joins, catalogue)
     _confirm(cases, joins, explains, catalogue)
+    for key in confirmed:
+        cases[key].confidence = Confidence.CONFIRMED
+    for case in cases.values():
+        if case.refuted:
+            case.confidence = _POSSIBLE
     changes = _all_changes(seen.pods, catalogue)
     for key, case in cases.items():
         if case.kind is Kind.FAILURE:
@@ -84,11 +99,12 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
         key: _finding(
             key,
             case,
-            _facts(key, cases, explains),
+            asking.facts(key[1], _facts(key, cases, explains)) if asking else _facts(key, cases, explains),
             istio,
             requests=requests[key],
             total=traffic.get(key) if correlate.of_requests(case.tally.patterns, catalogue) else None,
             reach=groups.reach.get(key, ()),
+            asking=asking,
         )
         for key, case in cases.items()
     }
@@ -98,6 +114,7 @@ def ranked(seen: Findings, catalogue: Catalogue, shows: Callable[[Finding], bool
         f = findings[key]
         return (
             _KINDS.index(f.kind),
+            f.refuted,
             f.state is not State.ONGOING,
             key in explained_by,
             f.severity.rank,
@@ -179,6 +196,21 @@ def _patterns(tally: Tally, catalogue: Catalogue) -> list[Pattern]:
     return [catalogue.by_id[p] for p in ids if p in catalogue.by_id]
 
 
+def _check(cases: Mapping[Key, _Case], asking: checked.Asking) -> tuple[Key, ...]:
+    """Ask the cluster about the failures; those that it confirms."""
+    failing = [k for k, c in cases.items() if c.kind is Kind.FAILURE]
+    out = []
+    for key in nlargest(checked.FINDINGS, failing, key=lambda k: (cases[k].tally.count, k)):
+        case = cases[key]
+        case.checks = asking.about(case.cause, case.subject, _facts(key, cases, {}))
+        said = checked.verdict(key[0], case.checks, case.tally.last, asking.snapshot.taken)
+        case.refuted = said is Verdict.REFUTED
+        case.evidence += checked.evidence(key[0], case.checks, asking.snapshot.source, case.refuted)
+        if said is Verdict.CONFIRMED:
+            out.append(key)
+    return tuple(out)
+
+
 # -- links
 
 
@@ -186,7 +218,7 @@ def _links(
     cases: Mapping[Key, _Case], joins: Joined, catalogue: Catalogue
 ) -> tuple[dict[Key, set[Key]], dict[Key, set[Key]]]:
     """(explains, explained by) among failures."""
-    failing = sorted(k for k, c in cases.items() if c.kind is Kind.FAILURE)
+    failing = sorted(k for k, c in cases.items() if c.kind is Kind.FAILURE and not c.refuted)
     tallies = {k: cases[k].tally for k in failing}
     states = {k: cases[k].state for k in failing}
     links = correlate.declared(failing, tallies, states, catalogue)
@@ -441,8 +473,10 @@ def _finding(
     requests: int | None,
     total: int | None,
     reach: tuple[tuple[str, int], ...],
+    asking: checked.Asking | None,
 ) -> Finding:
     cause, tally = case.cause, case.tally
+    said = remedies.of(cause, facts, istio)
     return Finding(
         rank=0,
         cause=cause.id,
@@ -462,13 +496,15 @@ def _finding(
         evidence=tuple(case.evidence),
         alternatives=case.alternatives if case.confidence is _POSSIBLE else (),
         tell_apart=remedies.fill(cause.tell_apart, facts) if cause.tell_apart else "",
-        remedies=remedies.of(cause, facts, istio),
+        remedies=asking.remedies(case.checks, said) if asking else said,
         facts=facts,
         requests=requests,
         total=max(total, requests or 0) if total else None,
         reach=reach,
         onset=case.onset,
         changes=case.changes,
+        checks=case.checks,
+        refuted=case.refuted,
         minutes=Counts(tally.minutes.width, tuple(sorted(tally.minutes.counts.items()))),
         pods=tuple(
             (name, place.count) for name, place in nlargest(PODS, tally.places.items(), key=lambda p: p[1].count)

@@ -163,7 +163,7 @@ def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> d
     """What remedies and views may fill in, from the match and its origin: names only, as the log wrote them.
 
     `namespace`, `pod`, `workload` are those of the proxy that wrote the line; `service`, `service_namespace`, `host`, `port`,
-    `subset` those of the destination.
+    `subset` those of the destination; `client_address` the IP address of who called the proxy.
     """
     get = record.fields.get
     origin = record.origin
@@ -175,6 +175,7 @@ def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> d
         "container": origin.container if own else "",
         "workload": subject.name if subject.kind == "workload" and not subject.name.startswith("port ") else "",
         "source": subject.source,
+        "client_address": _client_address(record),
         **_client(record),
         **_destination(record, subject),
     }
@@ -183,6 +184,12 @@ def facts_of(record: Record, captures: Mapping[str, str], subject: Subject) -> d
     if subject.kind == "resource":
         facts |= {"name": subject.name.rpartition(" ")[2], "namespace": subject.namespace}
     return {k: clean(v) for k, v in {**facts, **captures}.items() if v}
+
+
+def _client_address(record: Record) -> str:
+    """Of a line of the server's side; on the client's side the caller is the application beside the proxy."""
+    address = record.fields.get("downstream_remote_address", "")
+    return "" if record.fields.get("direction") == "outbound" else address.rpartition(":")[0].strip("[]")
 
 
 def _client(record: Record) -> dict[str, str]:
@@ -203,6 +210,10 @@ def _client(record: Record) -> dict[str, str]:
 _SNI = re.compile(r"^outbound_\.(\d+)_\.([^_]*)_\.([\w.-]+)$")
 
 
+_OUTSIDE = frozenset({"blackhole", "passthrough", "block_all", "allow_any"})
+"""Directions and routes of calls to what the mesh does not know."""
+
+
 def _destination(record: Record, subject: Subject) -> dict[str, str]:
     get = record.fields.get
     host = get("destination_host") or get("dst.service") or ""
@@ -212,6 +223,8 @@ def _destination(record: Record, subject: Subject) -> dict[str, str]:
     elif not host and subject.kind == "edge":
         host, _, port = subject.destination.partition(":")
         port = port or get("upstream_host", "").rpartition(":")[2]
+        if not port and (get("direction") in _OUTSIDE or get("route_name") in _OUTSIDE):
+            port = get("downstream_local_address", "").rpartition(":")[2]  # what the application itself dialled
     parts = host.split(".")
     inside = len(parts) in (2, 3) or parts[2:3] == ["svc"]
     return {

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from meshdiag.catalogue import Catalogue
+from meshdiag.cluster import checks
+from meshdiag.cluster.profiles import profiles
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.groups import BY
 from meshdiag.diagnosis.subjects import workload_of
@@ -273,6 +275,15 @@ def _watch(asked: _Asked) -> Iterable[Option]:
     return () if asked.before else [*_findings(asked), ("clear", "watch nothing")]
 
 
+def _checks(asked: _Asked) -> Iterable[Option]:
+    """Checks; as the first word also profiles, findings and files."""
+    some = [(name, c.asks) for name, c in checks().items() if name not in asked.before]
+    if asked.before:
+        return some if any(b in checks() for b in asked.before) else ()
+    stages = [(name, p.title) for name, p in profiles().items()]
+    return [*some, *stages, *_findings(asked), *_paths(asked.word, asked.listing)]
+
+
 def _paths(word: str, listing: Listing) -> Iterator[Option]:
     head, slash, name = word.rpartition("/")
     for entry, is_folder in listing(head + slash):
@@ -407,6 +418,7 @@ _GIVES: Mapping[str, Callable[[_Asked], Iterable[Option]]] = {
     "fix": _fixes,
     "watch": _watch,
     "path": lambda a: _paths(a.word, a.listing),
+    "check": _checks,
     "pod": _pods,
     "by": lambda a: () if a.before else [(by, f"failures by {by}") for by in ("edge", *(b for b in BY if b != "edge"))],
     "word": _words,

@@ -16,6 +16,7 @@ from meshdiag.redact import redact
 from meshdiag.shell import results as r
 from meshdiag.views.amounts import duration, plural, rate
 from meshdiag.views.prose import wrapped
+from meshdiag.views.remedy import COLOURS as RISKS
 from meshdiag.views.remedy import remedy_lines
 from meshdiag.views.safe import columns, one_line, safe
 from meshdiag.views.style import Style
@@ -64,6 +65,12 @@ def render(result: r.Result, look: Look) -> str:
             lines = list(_lines(result, look, width))
         case r.Fixes():
             lines = list(_fixes(result, look, width))
+        case r.Surveyed(survey):
+            from meshdiag.views.survey import render as surveyed
+
+            lines = surveyed(survey, **page).splitlines()
+        case r.Difference():
+            lines = list(_difference(result, look, width))
         case r.Copied(text):
             n = len(text.splitlines())
             lines = [style(f"copied {plural(n, 'command')}", "green")] if n else ["there is no command to copy"]
@@ -154,6 +161,23 @@ def fitted(text: str, width: int) -> Iterator[str]:
                 line = ""
             line += char
     yield line
+
+
+def _difference(d: r.Difference, look: Look, width: int) -> Iterator[str]:
+    style = look.style
+    yield style(one_line(look.clean(d.title), width), "bold")
+    if d.why:
+        yield from wrapped(look.clean(d.why), width)
+    yield f"risk: {style(d.risk.value, RISKS[d.risk])}"
+    yield ""
+    for line in look.clean(d.diff).splitlines():
+        colours = {"+": ("green",), "-": ("red",), "@": ("cyan",)}.get(line[:1], ())
+        yield style(line, "bold") if line.startswith(("+++", "---")) else style(line, *colours) if colours else line
+    yield ""
+    for owner in d.owned:
+        yield from (style(line, "red") for line in wrapped(look.clean(f"conflict: {owner}"), width))
+    word = "force does just this, and takes these fields over" if d.owned else "yes does just this"
+    yield style(f"→ {'undo' if d.undoes else 'apply'} {word}", "dim")
 
 
 def _causes(result: r.Causes, look: Look, width: int) -> Iterator[str]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from meshdiag.catalogue import Pattern
+from meshdiag.cluster.survey import Survey
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.compare import Comparison
 from meshdiag.diagnosis.readiness import Start
 from meshdiag.diagnosis.windows import Standing
 from meshdiag.explanation import Explanation
-from meshdiag.model import Remedy
+from meshdiag.model import Remedy, Risk
 from meshdiag.shell.lookup import LogLine
 
 
@@ -66,6 +67,25 @@ class Fixes:
 
     finding: Finding
     remedies: tuple[tuple[int, Remedy], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What the state of the cluster answers to some questions."""
+
+    survey: Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A change of a cluster, exactly as it would be made. `owned`: fields of it that others manage."""
+
+    title: str
+    why: str
+    risk: Risk
+    diff: str
+    owned: tuple[str, ...] = ()
+    undoes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +163,6 @@ class Leave:
 
 
 Result = (
-    Said | Causes | Shown | Why | Lines | Fixes | Copied | Starts | Explained | Top | Unknown | Compared | Table | PatternShown
-    | Program | Leave
+    Said | Causes | Shown | Why | Lines | Fixes | Surveyed | Difference | Copied | Starts | Explained | Top | Unknown | Compared
+    | Table | PatternShown | Program | Leave
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from meshdiag.catalogue import Catalogue
 from meshdiag.diagnosis import Diagnosis, Finding, correlate
@@ -12,6 +13,9 @@ from meshdiag.diagnosis.diagnosis import View
 from meshdiag.model import MeshdiagError, Severity
 from meshdiag.shell.work import Key, Work
 from meshdiag.views.amounts import plural
+
+if TYPE_CHECKING:
+    from meshdiag.fixing import Prepared
 
 FILTERS = ("namespace", "workload", "pod", "cause", "severity", "since", "until")
 """What findings can be narrowed to."""
@@ -37,6 +41,15 @@ class Settings:
     keys: str = "emacs"
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a cluster (its context) that was shown; `finding` is what it is to end."""
+
+    prepared: Prepared
+    context: str
+    finding: Key | None
+
+
 @dataclass
 class State:
     """Everything that commands see and change."""
@@ -51,6 +64,9 @@ class State:
     patterns: tuple[str, ...] = ()
     interrupted: Callable[[], bool] = lambda: False
     """Whether a person wants the running command to stop."""
+
+    change: Change | None = None
+    """What was shown, and is made when the person says yes."""
 
     numbers: dict[int, Key] = field(default_factory=dict)
     """What the numbers mean that a person saw last: those of a live mesh change."""

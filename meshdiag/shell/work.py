@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from meshdiag.capture import Capture
 from meshdiag.catalogue import Catalogue
+from meshdiag.cluster import Snapshot
 from meshdiag.diagnosis import Diagnosis, Findings, correlate
 from meshdiag.diagnosis.windows import LogClock, Phase, Standing, Watch
 from meshdiag.engine.scan import Scanner
@@ -103,6 +104,12 @@ class Work:
         self._ending = False
         self._behind = 0.0, 0.0
         self._speed: deque[tuple[float, int]] = deque()
+        self.snapshot: Snapshot | None = None
+        """The state of the cluster that findings are checked against."""
+
+        self.context: str | None = None
+        """The context of that cluster, "" for the current one; None when the state is of files."""
+
         self.watch, self.clock = Watch(), LogClock()
 
     # -- captures
@@ -352,6 +359,38 @@ class Work:
         """That are followed."""
         return len(self._live.flow.following) if self._live is not None and self.is_live else 0
 
+    # -- the state of the cluster
+
+    def look(self, name: str, sources: Sequence[str], **options: Any) -> None:
+        """Loads a snapshot in the background, with the options of `meshdiag.cluster.load`; findings are then checked against it."""
+        self._start(lambda: self._look(name, sources, options), "meshdiag-cluster")
+
+    def _look(self, name: str, sources: Sequence[str], options: dict[str, Any]) -> None:
+        from meshdiag.cluster import load
+
+        try:
+            snapshot = load(*sources, **options)
+        except MeshdiagError as e:
+            self.say(str(e), "error")
+            return
+        except Exception as e:  # a thread has nobody else to tell
+            self.say(f"looking at {name} failed: {type(e).__name__}: {e}", "error")
+            return
+        is_live = not sources or "live" in sources
+        self.check_against(snapshot, str(options.get("context", "")) if is_live else None)
+        unread = f", {plural(len(snapshot.unread), 'kind')} not read" if snapshot.unread else ""
+        self.say(
+            f"{snapshot.source or name}: {plural(len(snapshot.objects), 'object')}{unread}; check says what is wrong",
+            "good",
+        )
+
+    def check_against(self, snapshot: Snapshot | None, context: str | None = None) -> None:
+        """From now on findings are checked against this state, of a live cluster when it has a context; None: against none."""
+        with self._lock:
+            self.snapshot, self.context = snapshot, context
+            self._version += 1
+        self.changed()
+
     # -- both
 
     def stop(self) -> bool:
@@ -392,10 +431,11 @@ class Work:
         with self._adding_up:
             with self._lock:
                 version, parts, live, catalogue = self._version, list(self._parts.values()), self._live, self.catalogue
+                snapshot = self.snapshot
             if self._cached is not None and self._cached[0] == version:
                 return self._cached[1]
             seen = Findings.sum([*parts, *([live.diagnosis.seen] if live is not None else [])])
-            diagnosis = Diagnosis(seen, catalogue)
+            diagnosis = Diagnosis(seen, catalogue, snapshot=snapshot)
             self._cached = (version, diagnosis)
             return diagnosis
 
@@ -414,7 +454,7 @@ class Work:
     def since_mark(self) -> Diagnosis:
         """What is wrong, of what was read and came since the mark."""
         with self._lock:
-            return Diagnosis(self._marked or Findings(), self.catalogue)
+            return Diagnosis(self._marked or Findings(), self.catalogue, snapshot=self.snapshot)
 
     def tell_about(self, key: Key | None) -> None:
         """From now on it is told when this finding is over, or there again; None: nothing is told any more."""

@@ -62,4 +62,5 @@ def _streams(inputs: list[Input], session: Session, roles: frozenset[str], limit
         if not given and (other or len(seen) > known or not expand.is_file(one)):
             # "Nothing found" and "nothing looked at" are different answers.
             what = "holds cluster state, no logs" if other else "nothing to read in it"
-            session.report(expand.name(one), what, "give logs, or what holds them")
+            hint = "give logs, or what holds them" + "; --cluster takes state" * bool(other)
+            session.report(expand.name(one), what, hint)

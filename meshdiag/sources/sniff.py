@@ -79,6 +79,30 @@ def sniff(head: bytes, name: str = "") -> str:
     return encoding
 
 
+# an object or a List of kubectl get -o yaml or -o json; a person's comments and --- may stand first
+_YAML_OBJECT = re.compile(
+    rb"(?:#[^\n]*\n|---[^\n]*\n|\s)*(?:apiVersion|kind):[ \t]*[\"']?[A-Za-z][\w./-]*[\"']?[ \t]*\r?\n"
+)
+_JSON_OBJECT = re.compile(
+    rb'\s*\{\s*"(?:apiVersion|kind)":\s?"[A-Za-z][\w./-]*",\s*"(?:items|kind|metadata|apiVersion|data|spec)":'
+)
+_KIND = re.compile(rb"""["']?kind["']?:[ \t]?["']?([A-Z]\w*)""")
+
+
+def is_manifest(head: bytes) -> bool:
+    """Whether it is objects of Kubernetes, which are state and no log. Events are a log, in whatever form.
+
+    >>> is_manifest(b"apiVersion: v1\\nkind: Service\\nmetadata:\\n  name: reviews\\n")
+    True
+    >>> is_manifest(b"apiVersion: v1\\nitems:\\n- apiVersion: v1\\n  kind: Event\\n")
+    False
+    """
+    if not _YAML_OBJECT.match(head) and not _JSON_OBJECT.match(head):
+        return False
+    kinds = [k for k in _KIND.findall(head) if k != b"List"]
+    return bool(kinds) and kinds[0] not in (b"Event", b"EventList")
+
+
 def _is_archive_name(name: str) -> bool:
     base = name.replace("!", "/").rpartition("/")[2].lower()
     return base.endswith((".zip", ".tar", ".tgz", ".txz", ".tzst", ".tbz2")) or ".tar." in base

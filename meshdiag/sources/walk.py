@@ -46,6 +46,8 @@ def streams(opener: Opener, size: int | None = None, depth: int = 0) -> Iterator
         opener.session.report(label, "skipped: not text")
         return
     place = layouts.place(os.path.abspath(label) if isinstance(opener.root, FileRoot) else label)  # noqa: PTH100
+    if kind not in ("dump", "previous") and sniff.is_manifest(head):
+        place = replace(place, role=STATE)
     if kind == "dump" or kind == "previous":
         yield from _sections(opener, kind, place)
     elif kind in ENCODINGS:

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from meshdiag.catalogue import Catalogue
 from meshdiag.diagnosis import Diagnosis
 from meshdiag.diagnosis.compare import Verdict
-from meshdiag.model import Kind, Severity
+from meshdiag.model import Confidence, Kind, Severity
 from meshdiag.shell import commands
 from meshdiag.shell import results as r
 from meshdiag.shell.commands import ALIASES, COMMANDS, execute
 from meshdiag.shell.commands.table import GROUPS
 from meshdiag.shell.state import FILTERS
 from meshdiag.shell.work import Reading
+from tests.cluster.snapshots import pod, service, snapshot
 from tests.conftest import HEALTHY, NO_HOST, REFUSED, access_line
 from tests.shell.states import Shell, no_host, sample, until, write
 
@@ -862,6 +863,50 @@ def test_check_reads_a_file(fresh: Shell, tmp_path: Path) -> None:
         assert fresh.work.wait(20)
         assert fresh.state.diagnosis().findings[0].count == n
     assert "no such file" in fresh.error(f"check {tmp_path / 'missing'}")
+
+
+# --- the state of the cluster
+
+
+def test_check_without_a_state(fresh: Shell) -> None:
+    """A check or a profile that is named needs a state, and says how to get one."""
+    assert "cluster live, or cluster PATH, then check endpoints" in fresh.error("check endpoints")
+    assert "cluster live" in fresh.error("check adoption")
+
+
+def test_check_answers_from_the_state(fresh: Shell) -> None:
+    """check shows all answers, those of a profile, or of some checks."""
+    fresh.work.check_against(snapshot(service("reviews"), pod("reviews-v1-6c9dbf6b45-s2fnt", ready=False)))
+    assert "none of the 1 pods of service reviews is ready" in fresh.shown("check")
+    (survey,) = fresh.run("check adoption")
+    assert isinstance(survey, r.Surveyed) and survey.survey.profile.name == "adoption"
+    (survey,) = fresh.run("check endpoints")
+    assert isinstance(survey, r.Surveyed) and [a.name for a in survey.survey.answers] == ["endpoints"]
+    assert "name one of endpoints" in fresh.error("check endpoints endpoinds")
+    assert "not checked against" in fresh.say("cluster off")
+    assert fresh.work.snapshot is None
+
+
+def test_a_finding_is_checked(catalogue: Catalogue) -> None:
+    """With a state findings are confirmed by it, and check N shows the answers for one."""
+    with Shell(catalogue, sample("03")) as shell:
+        name, namespace = shell.state.finding("no-healthy-upstream").facts["host"].split(".")[:2]
+        assert "no state of the cluster is loaded" in shell.error("check 1")
+        shell.work.check_against(snapshot(service(name, namespace)))
+        assert "selects no pod" in shell.shown("check no-healthy-upstream")
+        assert "selects no pod" in shell.shown("show no-healthy-upstream")
+        assert shell.state.finding("no-healthy-upstream").confidence is Confidence.CONFIRMED
+
+
+def test_cluster_reads_files(fresh: Shell, tmp_path: Path) -> None:
+    """cluster PATH loads manifests in the background and says what they hold; what is not there is told."""
+    state = {"apiVersion": "v1", "kind": "List", "items": [service("reviews").raw]}
+    path = write(tmp_path / "state.json", [json.dumps(state)])
+    fresh.run(f"cluster {path}")
+    until(lambda: fresh.work.snapshot is not None, "a state")
+    assert [str(o.ref) for o in fresh.work.snapshot.objects] == ["Service shop/reviews"]
+    fresh.run(f"cluster {tmp_path / 'missing'}")
+    until(lambda: any("missing" in m.text and m.kind == "error" for m in fresh.work.messages), "an error")
 
 
 def test_open(fresh: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshdiag.sources import STATE, open_inputs
+from meshdiag.sources import STATE, open_inputs, sniff
 from meshdiag.sources.layouts import LAYOUTS, Place, place
 
 
@@ -169,3 +169,21 @@ def test_the_folder_one_stands_in_counts(read, write, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "pods" / f"prod_{POD}_{UID}" / "app")
     ((origin, _),) = read("0.log").streams
     assert (origin.path, origin.namespace, origin.pod, origin.container) == ("0.log", "prod", POD, "app")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_state"),
+    [
+        ("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n", True),
+        ("# saved\n---\nkind: Namespace\napiVersion: v1\n", True),
+        ('{\n    "apiVersion": "v1",\n    "items": [\n        {"apiVersion": "v1", "kind": "Pod"}]}\n', True),
+        ("apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Event\n", False),
+        ('{"kind": "EventList", "apiVersion": "v1", "items": []}\n', False),
+        ('{"level":"error","kind":"Pod","apiVersion":"v1"}\n', False),
+        ("2026-11-22T10:00:00Z error apiVersion: v1 kind: Pod\n", False),
+        ("apiVersion of what? none\n", False),
+    ],
+)
+def test_manifests_are_state(text: str, is_state: bool) -> None:
+    """Objects of Kubernetes beside logs are no lines of a log; events are."""
+    assert sniff.is_manifest(text.encode()) is is_state

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from meshdiag.model import MeshdiagError
 from meshdiag.shell import results as r
-from meshdiag.shell.commands import findings, fixing, sources, tool, view
+from meshdiag.shell.commands import changing, findings, fixing, sources, tool, view
 from meshdiag.shell.commands.sources import tail_parser
 from meshdiag.shell.commands.table import ALIASES, COMMANDS, GROUPS, Command, named
 from meshdiag.shell.parse import Statement, parse
@@ -17,7 +17,8 @@ from meshdiag.shell.saving import path_of
 from meshdiag.shell.state import State
 
 __all__ = [
-    "ALIASES", "COMMANDS", "Command", "execute", "findings", "fixing", "named", "sources", "tail_parser", "tool", "view"
+    "ALIASES", "COMMANDS", "Command", "changing", "execute", "findings", "fixing", "named", "sources", "tail_parser", "tool",
+    "view",
 ]  # fmt: skip
 
 for _name in sorted(COMMANDS, key=lambda name: GROUPS.index(COMMANDS[name].group)):

@@ -10,6 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 
+from meshdiag.cluster import Answer, Result, checks
+from meshdiag.cluster.profiles import profiles
+from meshdiag.cluster.survey import Profile, Survey, everything, only, survey
 from meshdiag.diagnosis import Diagnosis
 from meshdiag.diagnosis.chains import chain
 from meshdiag.diagnosis.finding import Finding
@@ -233,18 +236,66 @@ def _search(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
     yield from _left_out(looked)
 
 
-# --- istioctl
+# --- the state of the cluster
 
 
 @command(
     "check",
-    "[FILE]",
-    "read what istioctl analyze says, from its output or by running it, beside the logs",
+    "[CHECK… | PROFILE | N|CAUSE | FILE]",
+    "what is wrong in the state of the cluster (cluster loads it); FILE, or without a state: what istioctl analyze says",
     "findings",
-    takes="path",
-    most=1,
+    takes="check",
+    paged=True,
 )
 def _check(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
+    profile = _profile(state, words)
+    if profile is not None:
+        if state.work.snapshot is None:
+            raise MeshdiagError(
+                f"no state of the cluster is loaded: cluster live, or cluster PATH, then check {' '.join(words)}".rstrip()
+            )
+        yield r.Surveyed(survey(state.work.snapshot, profile))
+        return
+    if len(words) == 1 and (number_of(words[0]) is not None or words[0] in state.catalogue.causes):
+        yield _checked(state, words[0])
+        return
+    yield from _istioctl(state, words)
+
+
+def _profile(state: State, words: tuple[str, ...]) -> Profile | None:
+    """The questions that words ask; None when they mean something else."""
+    if not words:
+        return everything() if state.work.snapshot is not None else None
+    if len(words) == 1 and words[0] in profiles():
+        return profiles()[words[0]]
+    return only(words) if any(w in checks() for w in words) else None
+
+
+def _checked(state: State, name: str) -> r.Result:
+    """What the state says of one finding."""
+    finding = state.finding(name)
+    if state.work.snapshot is None:
+        raise MeshdiagError("no state of the cluster is loaded: cluster live, or cluster PATH")
+    cause = state.catalogue.causes[finding.cause]
+    if not finding.checks:
+        why = (
+            "no check speaks of this cause" if not cause.checks else "the lines name nothing that could be asked about"
+        )
+        return r.Said(f"{finding.cause}: {why}")
+    asked: dict[str, list[Result]] = {}
+    for result in finding.checks:
+        asked.setdefault(result.check, []).append(result)
+    profile = Profile(finding.cause, f"#{finding.rank} {finding.title}: {finding.subject}", ())
+    answers = tuple(Answer(name, checks()[name].asks, tuple(some)) for name, some in asked.items())
+    return r.Surveyed(Survey(state.work.snapshot, profile, answers))
+
+
+# --- istioctl
+
+
+def _istioctl(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
+    if len(words) > 1:
+        raise MeshdiagError(f"check takes one file, or names of checks: {', '.join(checks())[:200]}")
     if words:
         state.work.open(words, again=True)
         yield r.Said(f"reading {words[0]} …")

@@ -93,6 +93,26 @@ def tail_parser() -> argparse.ArgumentParser:
     return p
 
 
+@command(
+    "cluster",
+    "[live [CONTEXT] | PATH… | off]",
+    "check findings against the state of the cluster: the live one, or files of it",
+    "sources",
+    takes="path",
+)
+def _cluster(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
+    if words == ("off",):
+        state.work.check_against(None)
+        yield r.Said("findings are not checked against the state of a cluster")
+        return
+    is_live = words[:1] in ((), ("live",))
+    if is_live and len(words) > 2:
+        raise MeshdiagError("cluster live takes one context, or nothing")
+    options = {"context": words[1]} if is_live and len(words) == 2 else {}
+    state.work.look(" ".join(words) or "the cluster", ["live"] if is_live else [home(w) for w in words], **options)
+    yield r.Said(f"looking at {' '.join(words) or 'live'} …")
+
+
 @command("stop", "", "end what is read or followed", "sources", most=0)
 def _stop(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
     yield r.Said("stopping …" if state.work.stop() else "nothing is read or followed")

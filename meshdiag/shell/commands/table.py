@@ -25,8 +25,8 @@ class Command:
 
     arguments  as help shows them
     group      one of GROUPS
-    takes      what its words complete to (see `completion`): `finding`, `fix`, `watch`, `all`, `path`, `pod`, `word`, `filter`, `by`,
-               `setting`, `command`, `pattern`, `tail`, `save`, or "" for nothing
+    takes      what its words complete to (see `completion`): `finding`, `fix`, `watch`, `all`, `path`, `check`, `pod`, `word`,
+               `filter`, `by`, `setting`, `command`, `pattern`, `tail`, `save`, or "" for nothing
     raw        it takes the rest of the line as it stands
     paged      its output may be long
     most       so many words it takes; None: any number

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshdiag.cli.common import add_colour, add_patterns, known_causes, parse_jobs, parse_time
 from meshdiag.model import MeshdiagError, Severity
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from meshdiag.diagnosis import Diagnosis
 
 
@@ -88,3 +92,36 @@ def format_of(spec: str | None) -> str | None:
             return f.read()
     except (OSError, UnicodeDecodeError) as e:
         raise MeshdiagError(f"--access-log-format: cannot read {spec[1:]}: {e}") from None
+
+
+def frames_again(
+    options: argparse.Namespace, inputs: Sequence[str], columns: Sequence[str], pods: Sequence[str] = ()
+) -> Iterator[pd.DataFrame] | None:
+    """The records once more as frames, in chunks, for what a diagnosis does not keep; None when they cannot be read twice.
+
+    That is without pandas, and where an input is a pipe or is fetched.
+    """
+    if not all(map(_can_be_read_again, inputs)):
+        return None
+    try:
+        from meshdiag.framing import frames
+    except ImportError:
+        return None
+    return frames(
+        *inputs,
+        rows=100_000,
+        columns=columns,
+        since=options.since,
+        until=options.until,
+        namespaces=options.namespace,
+        pods=pods,
+        access_log_format=format_of(options.access_log_format),
+    )
+
+
+def _can_be_read_again(name: str) -> bool:
+    """Whether it is a file, a folder or a glob: no pipe, and nothing that is fetched."""
+    if name == "-" or "://" in name:
+        return False
+    path = Path(name)
+    return path.is_file() or path.is_dir() or not os.path.lexists(path)

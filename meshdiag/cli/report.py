@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meshdiag.cli.cluster import add_state, state_of
 from meshdiag.cli.common import EXIT_FAILURES, EXIT_OK, Formatter, complete_file
-from meshdiag.cli.reading import add_choosing, add_reading, chosen, format_of, must_have_read, read
+from meshdiag.cli.reading import add_choosing, add_reading, chosen, frames_again, must_have_read, read
 from meshdiag.model import MeshdiagError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def add(commands: Any) -> None:
     c.add_argument("--pod", action="append", default=[], metavar="NAME", help="only records of this pod")
     add_choosing(c)
     add_reading(c)
+    add_state(c)
     c.set_defaults(run=run)
 
 
@@ -48,7 +50,9 @@ def run(options: argparse.Namespace) -> int:
     path = None if options.output == "-" else Path(options.output)
     if path is not None:
         _must_be_writable(path, options.inputs)
-    diagnosis = chosen(options, read(options, options.inputs, options.since, options.until, options.pod))
+    snapshot = state_of(options)
+    diagnosis = read(options, options.inputs, options.since, options.until, options.pod).checked(snapshot)
+    diagnosis = chosen(options, diagnosis)
     if not diagnosis.failures:
         must_have_read(diagnosis)
     plots = not options.no_plots
@@ -84,31 +88,10 @@ def _must_be_writable(path: Path, inputs: list[str]) -> None:
 
 
 def _durations(options: argparse.Namespace) -> Durations | None:
-    """How long requests took, which a diagnosis does not keep: the inputs are read once more, where that can be done."""
-    if not all(map(_can_be_read_again, options.inputs)):
-        return None
+    """How long requests took, which a diagnosis does not keep."""
     try:
-        from meshdiag.framing import frames
         from meshdiag.plots.percentiles import COLUMNS, durations
     except ImportError:
         return None
-    return durations(
-        frames(
-            *options.inputs,
-            rows=100_000,
-            columns=COLUMNS,
-            since=options.since,
-            until=options.until,
-            namespaces=options.namespace,
-            pods=options.pod,
-            access_log_format=format_of(options.access_log_format),
-        )
-    )
-
-
-def _can_be_read_again(name: str) -> bool:
-    """Whether it is a file, a folder or a glob: no pipe, and nothing that is fetched."""
-    if name == "-" or "://" in name:
-        return False
-    path = Path(name)
-    return path.is_file() or path.is_dir() or not os.path.lexists(path)
+    frames = frames_again(options, options.inputs, COLUMNS, options.pod)
+    return None if frames is None else durations(frames)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from meshdiag.cluster.objects import RESOURCES, Object, Ref
+from meshdiag.cluster.secrets import is_removed
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.verdict import Edit
 from meshdiag.model import Remedy, Step
@@ -76,13 +77,20 @@ def remedy_of(edit: Edit, snapshot: Snapshot) -> Remedy:
     """What a person does to make the edit, to see that it worked, and to take it back."""
     ref = edit.ref
     known = snapshot.get(ref.kind, ref.namespace, ref.name)
-    if edit.create:
+    if is_removed(edit.patch):
+        steps = [
+            Step(f"Change {ref} by hand: what stands there is not kept in a snapshot, and must not be written back.")
+        ]
+        undo = ""
+    elif not edit.patch:  # only to be restarted
+        steps, undo = [], ""
+    elif edit.create:
         steps = [Step(f"Create {ref}.", manifest=manifest(edit.patch))]
         undo = kubectl(ref, "delete", plural(ref), ref.name)
     else:
         text = json.dumps(edit.patch, sort_keys=True)
         steps = [Step(f"Change {ref}.", kubectl(ref, "patch", plural(ref), ref.name, "--type", "merge", "-p", text))]
-        if known is not None:
+        if known is not None and not is_removed(known.raw):  # else the manifest would write what was taken out
             steps = [Step(steps[0].text, steps[0].command, manifest(patched(known.raw, edit.patch)))]
         undo = _undo(edit, known)
     for workload in edit.restart:
@@ -92,7 +100,8 @@ def remedy_of(edit: Edit, snapshot: Snapshot) -> Remedy:
 
 
 def _undo(edit: Edit, known: Object | None) -> str:
-    if known is None:
+    before = inverse(known.raw, edit.patch) if known is not None else None
+    if before is None or is_removed(before):
         return ""
-    text = json.dumps(inverse(known.raw, edit.patch), sort_keys=True)
+    text = json.dumps(before, sort_keys=True)
     return kubectl(edit.ref, "patch", plural(edit.ref), edit.ref.name, "--type", "merge", "-p", text)

@@ -185,7 +185,8 @@ def object_of(raw: Mapping[str, Any]) -> Object | None:
     api, kind = at(raw, "apiVersion"), at(raw, "kind")
     resource = resource_of(api, kind) if isinstance(api, str) and isinstance(kind, str) else None
     name, namespace = at(raw, "metadata", "name"), at(raw, "metadata", "namespace")
-    if resource is None or not isinstance(name, str) or not name:
+    # no name begins with a hyphen: in a command it would be an option
+    if resource is None or not isinstance(name, str) or not name or name.startswith("-"):
         return None
     space = (namespace if isinstance(namespace, str) and namespace else "default") if resource.scoped else ""
     return Object(Ref(resource.kind, space, name, api), raw)
@@ -195,7 +196,7 @@ def at(value: Any, *path: str | int) -> Any:
     """What stands at a path of keys and indices in JSON; None for nothing."""
     for step in path:
         if isinstance(step, str):
-            value = value.get(step) if isinstance(value, Mapping) else None
+            value = value.get(step) if isinstance(value, dict) else None
         else:
             value = value[step] if isinstance(value, list) and -len(value) <= step < len(value) else None
     return value
@@ -203,12 +204,12 @@ def at(value: Any, *path: str | int) -> Any:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """A JSON object, empty when it is none."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def mappings(value: Any) -> tuple[Mapping[str, Any], ...]:
     """The objects of a JSON list."""
-    return tuple(v for v in value if isinstance(v, Mapping)) if isinstance(value, list) else ()
+    return tuple(v for v in value if isinstance(v, dict)) if isinstance(value, list) else ()
 
 
 def texts(value: Any) -> tuple[str, ...]:

@@ -71,6 +71,10 @@ class Finding(Drawn):
     checks: tuple[Result, ...] = ()
     refuted: bool = False
 
+    def __repr__(self) -> str:
+        said = ", ".join((self.kind.value, self.severity.value, self.confidence.value, self.state.value))
+        return f"Finding(#{self.rank} {self.cause}, {str(self.subject)!r}, count={self.count:,}, {said})"
+
     @property
     def proofs(self) -> tuple[Proof, ...]:
         """Fields of objects in the cluster that prove it; where none does, what is badly wrong with the same subject beside it."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from meshdiag.cluster.edits import bare, patched
 from meshdiag.cluster.objects import Ref, at
+from meshdiag.cluster.secrets import is_removed
 from meshdiag.cluster.verdict import Edit
 from meshdiag.fixing.journal import Entry, Journal, Saved, State
 from meshdiag.fixing.plan import (
@@ -94,6 +95,8 @@ class Prepared:
 async def prepare(api: Api, edit: Edit, now: datetime | None = None) -> Prepared:
     """Reads the object (and the workloads to restart) and tries the edit out. Raises Refused when that does not work; changes nothing."""
     known(edit.ref)
+    if is_removed(edit.patch):
+        raise Refused(f"the change of {edit.ref} holds values that meshdiag does not keep: make it by hand")
     now = now or datetime.now(UTC)
     patch = dict(edit.patch)
     restarts = [r for r in edit.restart if r.kind in RESTARTABLE and (r != edit.ref or not patch)]

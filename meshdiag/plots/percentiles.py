@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from meshdiag.diagnosis.durations import percentile, rounded
 from meshdiag.plots import canvas
 from meshdiag.plots.frames import need
 from meshdiag.views.amounts import plural
@@ -24,9 +25,6 @@ PERCENTILES: Final = (50, 90, 99)
 
 COLUMNS: Final = ("direction", "destination_host", "destination_port", "method", "duration")
 """What is needed of a frame; `method` may be away."""
-
-EXACT: Final = 1024
-"""Milliseconds up to which every duration is counted as it is; a longer one to three parts in a thousand."""
 
 UNDER: Final = 0.5
 """Where 0 ms stands, which is below 1 ms, on an axis that has no 0."""
@@ -134,22 +132,6 @@ def percentiles(counted: Durations) -> list[Latency]:
         for to, own in counted.counts.items()
     ]
     return sorted(some, key=lambda one: (*(-ms for ms in reversed(one.ms)), one.destination))
-
-
-def percentile(counts: Mapping[int, int], p: int) -> int:
-    """The least value that at least `p` per cent of the values do not exceed (nearest rank). Raises ValueError without values."""
-    left = -(-sum(counts.values()) * p // 100)
-    for value, n in sorted(counts.items()):
-        left -= n
-        if left <= 0:
-            return value
-    raise ValueError("no value")
-
-
-def rounded(ms: int) -> int:
-    """The duration as it is counted: exact when it is short, else its ten leading bits."""
-    low = max(0, ms.bit_length() - EXACT.bit_length() + 1)
-    return ms >> low << low
 
 
 def _at(ms: int) -> float:

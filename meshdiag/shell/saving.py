@@ -29,7 +29,7 @@ def save(state: State, kind: str, name: str) -> str:
     diagnosis, redacted = state.diagnosis(), state.settings.redact
     match kind:
         case "html":
-            from meshdiag.views.html import render as html
+            from meshdiag.report import render as html
 
             text = html(diagnosis, redacted=redacted, notes=state.notes)
         case "json":

@@ -108,7 +108,7 @@ def test_deny() -> None:
     result = ask(
         policy("no", "DENY", rules=[source(namespaces=["x"])]), about=About(policy="no", policy_namespace="shop")
     )
-    assert result.verdict is Verdict.CONFIRMED and result.causes == ("rbac-denied",)
+    assert result.verdict is Verdict.CONFIRMED and "rbac-denied" in result.causes
     result = ask(policy("no", "ALLOW"), about=About(policy="no", policy_namespace="shop"))
     assert result.verdict is Verdict.NOT_CHECKABLE
     assert ask(about=About(policy="gone", policy_namespace="shop")).verdict is Verdict.NOT_CHECKABLE
@@ -124,6 +124,17 @@ def test_http_fields_on_a_tcp_port() -> None:
     assert "never matches" in CHECK.ask(state)[0].text
     (result,) = CHECK.ask(snapshot(WEB, REVIEWS, db, policy("no", "DENY", rules=[rule])), CALL)
     assert result.verdict is Verdict.CONFIRMED, "a DENY rule matches without its HTTP fields"
+
+
+def test_ztunnel_reads_no_http() -> None:
+    server = pod("reviews-6c9dbf6b45-s2fnt", proxied=False, annotations={"ambient.istio.io/redirection": "enabled"})
+    rule = {"to": [{"operation": {"methods": ["GET"]}}]}
+    (result,) = CHECK.ask(snapshot(WEB, server, policy("allow", rules=[rule])), CALL)
+    assert result.causes == ("ztunnel-policy-denied",) and "ztunnel, which reads no HTTP" in result.text
+    (result,) = CHECK.ask(snapshot(WEB, server, policy("no", "DENY", rules=[rule])), CALL)
+    assert result.verdict is Verdict.NOT_CHECKABLE
+    (result,) = CHECK.ask(snapshot(WEB, server, policy("allow", rules=[source(namespaces=["front"])])), CALL)
+    assert result.verdict is Verdict.REFUTED
 
 
 def test_custom_and_tokens() -> None:

@@ -52,6 +52,15 @@ def test_roots_and_webhooks() -> None:
     )
 
 
+def test_former_roots_are_left_in_on_purpose() -> None:
+    both = obj("ConfigMap", "istio-ca-root-cert", data={"root-cert.pem": OLD.pem + ROOT.pem})
+    assert CHECK.ask(snapshot(both))[0].verdict is Verdict.REFUTED
+    chain = obj(
+        "Secret", "cacerts", "istio-system", data={"ca-cert.pem": encoded(ROOT), "root-cert.pem": encoded(OLD, ROOT)}
+    )
+    assert CHECK.ask(snapshot(*istiod(), chain))[0].verdict is Verdict.REFUTED
+
+
 def test_gateways() -> None:
     server = {"hosts": ["*"], "tls": {"mode": "SIMPLE", "credentialName": "tls"}}
     gate = obj("Gateway", "public", spec={"selector": {"istio": "gw"}, "servers": [server]})

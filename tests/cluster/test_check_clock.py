@@ -29,6 +29,11 @@ def test_clocks_that_agree() -> None:
     assert result.verdict is Verdict.REFUTED and "2 nodes" in result.text and not result.causes
 
 
+def test_clocks_that_are_off_in_both_directions() -> None:
+    results = CHECK.ask(snapshot(node("2026-11-22T12:10:00Z"), node("2026-11-22T09:00:00Z", "node-2")))
+    assert [r.verdict for r in results] == [Verdict.CONFIRMED, Verdict.CONFIRMED]
+
+
 def test_a_pod_that_started_before_it_was_created() -> None:
     def started(at: str, **raw: object) -> Object:
         return pod("web-6c9dbf6b45-s2fnt", created="2026-11-22T10:00:00Z", status={"startTime": at}, **raw)  # type: ignore[arg-type]

@@ -157,3 +157,10 @@ def test_a_credential_that_sidecars_pass_over() -> None:
     gateway = pod("web-6c9dbf6b45-s2fnt", spec={"containers": [{"name": "istio-proxy"}]})
     (result,) = CHECK.ask(snapshot(entry, named, gateway), about)
     assert result.verdict is Verdict.NOT_CHECKABLE, "a gateway reads the Secret"
+
+
+def test_two_edits_of_one_list_are_not_offered_at_once() -> None:
+    own: dict[str, Any] = {"portLevelSettings": [{"port": {"number": n}, "tls": {"mode": "DISABLE"}} for n in (80, 81)]}
+    two = service("reviews", spec={"ports": [{"name": f"http-{n}", "port": n, "targetPort": 8080} for n in (80, 81)]})
+    results = CHECK.ask(snapshot(rule("", **own), STRICT, REVIEWS, two))
+    assert [len(r.edits) for r in results] == [1, 0]

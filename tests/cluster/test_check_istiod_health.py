@@ -82,6 +82,17 @@ def test_istiod_that_is_not_ready() -> None:
     assert results[0].causes == ("istiod-not-ready",), "the other answers"
 
 
+def test_istiod_that_cannot_be_scheduled() -> None:
+    d, p = istiod()
+    p.raw["status"] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient memory"}],
+    }
+    result = one(d, p, ISTIOD)
+    assert "is not ready: 0/1 nodes: Insufficient memory; no other is" in result.text
+    assert "istiod-not-ready" not in result.causes and "xds-unreachable" in result.causes
+
+
 def test_ends_within_the_hour() -> None:
     def ended(**end: Any) -> Result | None:
         results = CHECK.ask(

@@ -136,8 +136,9 @@ def test_egress_that_forgets_istiod_and_dns() -> None:
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}},
         "podSelector": {"matchLabels": {"app": "istiod"}},
     }
-    assert xds.edits[0].patch == {"spec": {"egress": [{"to": [to], "ports": [{"protocol": "TCP", "port": 15012}]}]}}
-    assert len(dns.edits[0].patch["spec"]["egress"][0]["ports"]) == 2
+    istiod_rule, dns_rule = xds.edits[0].patch["spec"]["egress"]
+    assert istiod_rule == {"to": [to], "ports": [{"protocol": "TCP", "port": 15012}]} and len(dns_rule["ports"]) == 2
+    assert xds.edits == dns.edits, "one edit for both, as a second patch would take the first back"
     dns_only = {"ports": [{"port": 53, "protocol": "UDP"}]}
     (only,) = ask(policy("dns", policyTypes=["Egress"], egress=[dns_only]))
     assert "15012" in only.text and only.edits[0].patch["spec"]["egress"][0] == dns_only
@@ -202,6 +203,7 @@ def test_ambient_sees_another_port() -> None:
         ("ztunnel-upstream-failed", "upstream-connect-timeout", "network-policy-blocked")
     ]
     hbone, probes = CHECK.ask(state, OWN)
+    assert hbone.edits == probes.edits
     assert hbone.edits[0].patch["spec"]["ingress"][0]["ports"] == [{"port": 8080}, {"protocol": "TCP", "port": 15008}]
     assert probes.causes[0] == "health-probe-failed"
     assert probes.edits[0].patch["spec"]["ingress"][1] == {"from": [{"ipBlock": {"cidr": "169.254.7.127/32"}}]}

@@ -37,6 +37,12 @@ def test_a_client_without_sidecar() -> None:
     assert result.verdict is Verdict.NOT_CHECKABLE, "ztunnel gives the client an identity"
 
 
+def test_ztunnel_tells_it_as_a_policy() -> None:
+    server = pod("reviews-6c9dbf6b45-s2fnt", proxied=False, annotations={"ambient.istio.io/redirection": "enabled"})
+    (result,) = CHECK.ask(snapshot(policy("default"), server, WEB, service("reviews")), CALL)
+    assert result.verdict is Verdict.CONFIRMED and "ztunnel-policy-denied" in result.causes
+
+
 def test_the_servers_own_line() -> None:
     own = policy("reviews", selector={"matchLabels": {"app": "reviews"}})
     (result,) = CHECK.ask(snapshot(own, REVIEWS, WEB), SERVER)

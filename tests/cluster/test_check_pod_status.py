@@ -110,6 +110,9 @@ def test_the_redirection_that_fails() -> None:
              "lastState": terminated(1)}]  # fmt: skip
     result = one(web(app({"waiting": {"reason": "PodInitializing"}}), initContainerStatuses=init, phase="Pending"))
     assert result.causes[0] == "traffic-redirect-failed"
+    init[0]["state"] = terminated(2)
+    result = one(web(app({"waiting": {"reason": "PodInitializing"}}), initContainerStatuses=init, phase="Pending"))
+    assert result.causes[0] == "traffic-redirect-failed" and "last exit 2" in result.text
     done = [{"name": "istio-init", "ready": True, "restartCount": 0, "state": terminated(0, "Completed")}]
     assert one(web(app(RUNNING, ready=True), ready=True, initContainerStatuses=done)).verdict is Verdict.REFUTED
 

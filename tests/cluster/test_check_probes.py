@@ -84,6 +84,15 @@ def test_a_startup_probe() -> None:
     assert "its startup probe (http 8080/healthz)" in bad(made).text
 
 
+def test_another_probe_of_the_container_is_not_told() -> None:
+    made = web(probe=HTTP, ready=False)
+    made.raw["spec"]["containers"][0]["livenessProbe"] = {"tcpSocket": {"port": 9000}}
+    made.raw["spec"]["containers"].append({"name": "log", "readinessProbe": {"tcpSocket": {"port": 9001}}})
+    assert "its readiness probe (http 8080/healthz)" in bad(made).text
+    only = web(probe={"tcpSocket": {"port": 9000}}, kind="livenessProbe", ready=False)
+    assert "probe (" not in bad(only).text, "a liveness probe does not make it ready"
+
+
 def test_the_proxy_itself() -> None:
     made = pod(NAME, ready=False)
     made.raw["status"]["containerStatuses"][0]["ready"] = True

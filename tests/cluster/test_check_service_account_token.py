@@ -47,10 +47,13 @@ def test_another_audience() -> None:
 
 
 def test_the_account_is_gone() -> None:
-    (result,) = CHECK.ask(snapshot(web()), WEB)
+    named = web()
+    named.raw["spec"]["serviceAccountName"] = "web"
+    (result,) = CHECK.ask(snapshot(named, ACCOUNT), WEB)
     assert "does not exist any more" in result.text and "xds-rejected-identity" in result.causes
-    (result,) = CHECK.ask(snapshot(web(), unread={"ServiceAccount": "forbidden"}), WEB)
-    assert result.verdict is Verdict.REFUTED
+    for state in (snapshot(named), snapshot(named, unread={"ServiceAccount": "forbidden"})):
+        (result,) = CHECK.ask(state, WEB)
+        assert result.verdict is Verdict.REFUTED
 
 
 def test_not_checkable() -> None:

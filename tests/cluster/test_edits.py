@@ -72,3 +72,23 @@ def test_what_is_created_is_deleted_to_undo() -> None:
     assert yaml.safe_load(remedy.steps[0].manifest)["spec"] == {"hosts": ["api.example.com"]}
     assert remedy.steps[1].command == "kubectl -n shop rollout restart deployment/web"
     assert remedy.undo == "kubectl -n shop delete serviceentries.networking.istio.io external-api"
+
+
+def test_what_was_taken_out_is_never_written_back() -> None:
+    env = [{"name": "PASSWORD", "value": "meshdiag:removed"}]
+    real = obj(
+        "Deployment", "web", spec={"replicas": 0, "template": {"spec": {"containers": [{"name": "app", "env": env}]}}}
+    )
+    (step,) = remedy_of(Edit(real.ref, "Scale", {"spec": {"replicas": 1}}), snapshot(real)).steps
+    assert step.command and not step.manifest
+    whole = Edit(
+        real.ref, "Ports", {"spec": {"template": {"spec": {"containers": [{"name": "app", "env": env, "ports": []}]}}}}
+    )
+    remedy = remedy_of(whole, snapshot(real))
+    assert not remedy.steps[0].command and not remedy.undo and "by hand" in remedy.steps[0].text
+
+
+def test_what_is_only_restarted() -> None:
+    web = Ref("Deployment", "shop", "web", "apps/v1")
+    remedy = remedy_of(Edit(web, "Restart web", {}, restart=(web,)), snapshot())
+    assert [s.command for s in remedy.steps] == ["kubectl -n shop rollout restart deployment/web"] and not remedy.undo

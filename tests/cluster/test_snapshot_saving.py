@@ -74,7 +74,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=3),
     max_leaves=12,
 )
-NAME = TEXT.filter(bool)
+NAME = TEXT.filter(lambda n: n and not n.startswith("-"))
 
 
 @st.composite

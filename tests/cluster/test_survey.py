@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 from snapshots import istiod, mesh_config, obj, pod, service, snapshot
 
 import meshdiag
+from meshdiag.cli import main
 from meshdiag.cluster import Answer, Verdict, analysis, checks
 from meshdiag.cluster.profiles import profiles
 from meshdiag.cluster.survey import Survey, everything, only, survey
@@ -189,3 +191,12 @@ def test_views_are_safe_and_say_all() -> None:
     assert "\x1b" not in text and "\x1b" not in page
     assert "Service shop/reviews: spec.selector" in text and "- [ ] **" in page
     assert json.loads(json.dumps(found.to_dict()))["answers"][0]["verdict"] == "confirmed"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(p.parents[1].name for p in (ROOT / "sample_logs").glob("*/cluster/snapshot.yaml"))
+)
+def test_json_is_of_its_schema(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json.loads((Path(meshdiag.__file__).parent / "cluster" / "check.schema.json").read_text("utf-8"))
+    main(["check", str(ROOT / "sample_logs" / folder / "cluster"), "-o", "json"])
+    jsonschema.validate(json.loads(capsys.readouterr().out), schema)

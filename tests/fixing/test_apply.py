@@ -257,3 +257,11 @@ def test_the_journal_comes_before_the_change(server: ApiServer, run: Run, journa
     with pytest.raises(MeshdiagError, match=r"so nothing was changed.*MESHDIAG_STATE_DIR"):
         fixed(run, journal, SELECT, force=True)
     assert selector(server) == {"app": "card"}
+
+
+def test_what_a_snapshot_does_not_keep_is_never_written(server: ApiServer, run: Run) -> None:
+    """A list that was taken over from a snapshot may hold what was removed from it."""
+    edit = Edit(SELECT.ref, "x", {"spec": {"selector": {"app": "meshdiag:removed"}}})
+    with pytest.raises(Refused, match="does not keep"):
+        run(lambda api: prepare(api, edit))
+    assert selector(server) == {"app": "card"} and not server.requests

@@ -124,17 +124,17 @@ def test_the_map_keeps_what_fails_most(some: list[Edge]) -> None:
 def test_percentile_is_the_nearest_rank(values: list[int], p: int) -> None:
     """As many values as asked for are at most that, and fewer are below."""
     counts = {v: values.count(v) for v in values}
-    found = percentiles.percentile(counts, p)
+    found = durations.percentile(counts, p)
     assert 100 * sum(v <= found for v in values) >= p * len(values) > 100 * sum(v < found for v in values)
 
 
 @given(st.integers(0, 10**12))
 def test_long_durations_are_counted_to_a_part_in_a_thousand(ms: int) -> None:
     """So there are few different ones, whatever the capture."""
-    kept = percentiles.rounded(ms)
+    kept = durations.rounded(ms)
     assert kept <= ms
     assert ms - kept <= ms / 512
-    assert kept == ms or ms >= percentiles.EXACT
+    assert kept == ms or ms >= durations.EXACT
 
 
 def test_latency_in_chunks_is_that_of_the_whole(catalogue: Catalogue) -> None:

@@ -16,3 +16,8 @@ def checks() -> Mapping[str, Check]:
     modules = (import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
     found = {m.CHECK.name: m.CHECK for m in modules if hasattr(m, "CHECK")}
     return dict(sorted(found.items()))
+
+
+def named(*names: str) -> tuple[Check, ...]:
+    """The checks of these names. Raises KeyError for one that is not there."""
+    return tuple(checks()[n] for n in names)

@@ -4,7 +4,8 @@ CUSTOM is asked first, then DENY, then ALLOW; with an ALLOW policy in force what
 rules matches nothing (https://istio.io/latest/docs/concepts/security/#implicit-enablement). `principals` and `namespaces` come from
 the client's certificate: a plaintext caller has none, so that they match nothing and their `not…` forms everything. Rules with HTTP
 fields on a TCP port: an ALLOW rule never matches, a DENY rule matches without them
-(https://istio.io/latest/docs/reference/config/security/authorization-policy/). `cluster.local` stands for the mesh's own trust domain
+(https://istio.io/latest/docs/reference/config/security/authorization-policy/); in ztunnel an ALLOW rule with them never matches either
+(https://istio.io/latest/docs/ambient/usage/l4-policy/). `cluster.local` stands for the mesh's own trust domain
 (https://istio.io/latest/docs/tasks/security/authorization/authz-td-migration/).
 """
 
@@ -21,6 +22,7 @@ from meshdiag.cluster.mesh import (
     account_of,
     callers_of,
     has_remotes,
+    in_ambient,
     in_mesh,
     names,
     pods_behind,
@@ -40,6 +42,7 @@ from meshdiag.cluster.verdict import About, Check, Edit, Proof, Result
 from meshdiag.model import Risk, Severity
 
 DENIED: Final = "rbac-denied"
+IN_ZTUNNEL: Final = "ztunnel-policy-denied"
 EXTERNAL: Final = "ext-authz-denied"
 UNAUTHENTICATED: Final = "jwt-missing"
 
@@ -151,6 +154,7 @@ def _named(snapshot: Snapshot, about: About) -> Iterator[Result]:
     yield CHECK.bad(
         f"{policy.ref} denies {'every request' if every else 'what its rules match'}",
         DENIED,
+        IN_ZTUNNEL,
         about=policy,
         proofs=(
             Proof(policy.ref, "spec.action", "DENY"),
@@ -197,18 +201,20 @@ def _allowed(snapshot: Snapshot, about: About, server: Object, policies: tuple[O
     callers = callers_of(snapshot, about)
     caller = _caller(snapshot, callers[0]) if callers else _unknown_caller(about)
     port = port_called(snapshot, about, server)
-    tcp = _is_tcp(snapshot, about, server, port)
+    ambient = in_ambient(snapshot, server)
+    denied = IN_ZTUNNEL if ambient else DENIED
+    blind = "in ztunnel, which reads no HTTP" if ambient else "on a TCP port" * _is_tcp(snapshot, about, server, port)
     owner = workload_of(snapshot, server).name
     who = caller.name if caller else "the caller"
     domains = trust_domains(snapshot)
     for p in policies:
         if action(p) == "DENY":
-            found = [_matches(r, caller, port, tcp, domains, deny=True) for r in p.mappings("spec", "rules")]
+            found = [_matches(r, caller, port, blind, domains, deny=True) for r in p.mappings("spec", "rules")]
             if any(f[0] is True for f in found):
                 i = next(i for i, f in enumerate(found) if f[0] is True)
                 yield CHECK.bad(
                     f"{p.ref} denies {who} at {owner}",
-                    DENIED,
+                    denied,
                     about=p,
                     proofs=(Proof(p.ref, f"spec.rules[{i}]", _json([p.at("spec", "rules", i)])),),
                 )
@@ -223,7 +229,7 @@ def _allowed(snapshot: Snapshot, about: About, server: Object, policies: tuple[O
             yield CHECK.good(f"no ALLOW or DENY policy selects {owner}", DENIED)
         return
     rules = [(p, i, r) for p in allow for i, r in enumerate(p.mappings("spec", "rules"))]
-    answers = [(p, i, *_matches(r, caller, port, tcp, domains)) for p, i, r in rules]
+    answers = [(p, i, *_matches(r, caller, port, blind, domains)) for p, i, r in rules]
     if any(a[2] is True for a in answers):
         p = next(a[0] for a in answers if a[2] is True)
         yield CHECK.good(f"{p.ref} lets {who} in at {owner}", about=p)
@@ -238,7 +244,7 @@ def _allowed(snapshot: Snapshot, about: About, server: Object, policies: tuple[O
     why = names(reasons, 2) if reasons else "it has no rules, which denies everything"
     yield CHECK.bad(
         f"{subject} {owner} and cannot let {who} in: {why}",
-        DENIED,
+        denied,
         about=allow[0],
         proofs=tuple(Proof(p.ref, "spec.rules", _json(p.at("spec", "rules"))) for p in allow[:3]),
         advice="Allow this caller if it is meant to call"
@@ -304,7 +310,7 @@ def _matches(
     rule: Mapping[str, Any],
     caller: Caller | None,
     port: int | None,
-    tcp: bool,
+    blind: str,
     domains: tuple[str, ...],
     deny: bool = False,
 ) -> Answer3:
@@ -313,9 +319,9 @@ def _matches(
     tos = [mapping(t.get("operation")) for t in mappings(rule.get("to"))]
     parts: list[Answer3] = []
     if rule.get("from"):
-        parts.append(_any([_source(s, caller, tcp, domains, deny) for s in froms]))
+        parts.append(_any([_source(s, caller, blind, domains, deny) for s in froms]))
     if rule.get("to"):
-        parts.append(_any([_operation(o, port, tcp, deny) for o in tos]))
+        parts.append(_any([_operation(o, port, blind, deny) for o in tos]))
     parts += [_when(w, caller, domains) for w in mappings(rule.get("when"))]
     return _all(parts)
 
@@ -344,15 +350,15 @@ def _like(pattern: str, value: str) -> bool:
 
 
 def _source(
-    source: Mapping[str, Any], caller: Caller | None, tcp: bool, domains: tuple[str, ...], deny: bool
+    source: Mapping[str, Any], caller: Caller | None, blind: str, domains: tuple[str, ...], deny: bool
 ) -> Answer3:
     parts: list[Answer3] = []
     for field, values in source.items():
         wanted = texts(values)
         if not wanted:
             continue
-        if field in _TOKEN_FIELDS and tcp:
-            parts += [] if deny else [(False, f"{field} on a TCP port")]
+        if field in _TOKEN_FIELDS and blind:
+            parts += _unread(field, blind, deny)
         elif field in ("principals", "namespaces", "serviceAccounts"):
             parts.append(_identity(field, wanted, caller, domains))
         elif field in ("notPrincipals", "notNamespaces", "notServiceAccounts"):
@@ -361,6 +367,13 @@ def _source(
         else:
             parts.append((None, f"{field} {names(wanted)}"))
     return _all(parts)
+
+
+def _unread(field: str, blind: str, deny: bool) -> list[Answer3]:
+    """Of a field where no HTTP is read: an ALLOW rule with it never matches, a DENY rule of a sidecar matches without it."""
+    if not deny:
+        return [(False, f"{field} {blind}")]
+    return [(None, field)] if "ztunnel" in blind else []
 
 
 def _identity(field: str, wanted: tuple[str, ...], caller: Caller | None, domains: tuple[str, ...]) -> Answer3:
@@ -383,7 +396,7 @@ def _identity(field: str, wanted: tuple[str, ...], caller: Caller | None, domain
     return False, f"{said}, and {caller.name} is {own[0]}"
 
 
-def _operation(operation: Mapping[str, Any], port: int | None, tcp: bool, deny: bool) -> Answer3:
+def _operation(operation: Mapping[str, Any], port: int | None, blind: str, deny: bool) -> Answer3:
     parts: list[Answer3] = []
     for field, values in operation.items():
         wanted = texts(values)
@@ -395,8 +408,8 @@ def _operation(operation: Mapping[str, Any], port: int | None, tcp: bool, deny: 
             parts.append(
                 (holds, f"{field} {names(wanted)}" + (f", and the port is {port}" if port is not None else ""))
             )
-        elif field in _HTTP_FIELDS and tcp:
-            parts += [] if deny else [(False, f"{field} on a TCP port")]
+        elif field in _HTTP_FIELDS and blind:
+            parts += _unread(field, blind, deny)
         else:
             parts.append((None, f"{field} {names(wanted)}"))
     return _all(parts)

@@ -7,9 +7,10 @@ What istiod signs with is `cacerts`, else `istio-ca-secret` (https://istio.io/la
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
-from meshdiag.cluster.certificates import Bundle, date_fault, dates, of_base64, of_pem
+from meshdiag.cluster.certificates import Bundle, Certificate, date_fault, dates, of_base64, of_pem
 from meshdiag.cluster.checks.gateway_secret import PAIRS, uses
 from meshdiag.cluster.mesh import control_planes, system_namespace
 from meshdiag.cluster.objects import Object, Ref
@@ -20,6 +21,7 @@ from meshdiag.model import Severity
 CA: Final = ("istiod-certificate-expired", "mtls-certificate-expired")
 ROOT: Final = ("mtls-certificate-expired", "istiod-certificate-expired")
 WEBHOOKS: Final = ("injection-webhook-failed", "validation-webhook-failed", "istiod-certificate-expired")
+TRUSTED: Final = ("root-cert.pem", "ca.crt", "cacert", "caBundle")
 CA_FIELDS: Final = ("ca-cert.pem", "cert-chain.pem", "root-cert.pem", "tls.crt", "ca.crt")
 
 
@@ -31,7 +33,7 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
     found: list[Result] = []
     seen: set[str] = set()
     for o, field, bundle, causes in _sources(snapshot, about):
-        for c in bundle.certificates:
+        for c in _that_count(field, bundle, snapshot.taken):
             fault = date_fault(c, snapshot.taken)
             key = f"{c.fingerprint} {o.ref.kind} {causes}"
             if not fault or key in seen:
@@ -62,6 +64,15 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
         yield CHECK.good(f"the certificates of the CA are valid until {end:%Y-%m-%d}")
     elif not about:
         yield CHECK.good("no certificate here is out of date")
+
+
+def _that_count(field: str, bundle: Bundle, now: datetime) -> tuple[Certificate, ...]:
+    """Of roots that are trusted side by side the one that lasts longest, as former ones are left in on purpose; of a chain all."""
+    some = bundle.certificates
+    if not some or not field.endswith(TRUSTED):
+        return some
+    valid = [c for c in some if c.not_before <= now <= c.not_after]
+    return (max(valid or some, key=lambda c: c.not_after),)
 
 
 def authority(snapshot: Snapshot) -> tuple[Object, ...]:

@@ -8,7 +8,7 @@ https://istio.io/latest/docs/reference/config/networking/destination-rule/#Clien
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ from meshdiag.cluster.mesh import (
     target_port,
     trust_domains,
 )
-from meshdiag.cluster.objects import Object, at, mapping, mappings, texts
+from meshdiag.cluster.objects import Object, Ref, at, mapping, mappings, texts
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.verdict import About, Check, Edit, Proof, Result
 from meshdiag.model import Risk, Severity
@@ -143,16 +143,23 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
             if not host.startswith("*") and service_at(snapshot, host) is None:
                 for rule in all_rules(snapshot).get(host, ()):
                     found += _outside(snapshot, entry, host, (rule,), None)
-    yield from {(r.text, r.about): r for r in found}.values()
+    yield from _once({(r.text, r.about): r for r in found}.values())
     if not found:
         yield CHECK.good(f"the TLS modes of {len(snapshot.all('DestinationRule'))} DestinationRules fit their servers")
+
+
+def _once(results: Iterable[Result]) -> Iterator[Result]:
+    """The results with one edit for each rule: a second would write its lists as they were, and so take the first back."""
+    chosen: dict[Ref, Edit] = {}
+    for r in results:
+        yield replace(r, edits=tuple(e for e in r.edits if chosen.setdefault(e.ref, e).patch == e.patch))
 
 
 def _served(snapshot: Snapshot, about: About) -> Iterator[Result]:
     """What rules for the services of the workload make of calls to it: its own line does not say who called by which name."""
     services = services_of(snapshot, about) if about.workload or about.pod else ()
     found = [r for s in services for r in _everywhere(snapshot, s)]
-    for r in found:
+    for r in _once(found):
         yield replace(r, causes=tuple(c for c in r.causes if c in (PLAIN_TO_STRICT[0], TLS_TO_PLAIN[0])))
     if not found:
         yield CHECK.unknown("which host was called is not known")
@@ -209,7 +216,7 @@ def _asked(snapshot: Snapshot, about: About, host: str) -> Iterator[Result]:
         n = port.get("port")
         tls = settings_of(rules, n if isinstance(n, int) else None, about.subset)
         found += [*_fits(snapshot, service, port, tls, client, about.subset), *_credential(tls, callers)] if tls else []
-    yield from found
+    yield from _once(found)
     if not found:
         tls = settings_of(rules, number, about.subset)
         mode = tls.mode if tls else ""

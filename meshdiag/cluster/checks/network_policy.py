@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
@@ -206,7 +206,7 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
         return
     istiods = [p for c in control_planes(snapshot) for p in c.pods]
     if not about:
-        found = [*_istiod(snapshot, istiods), *_everywhere(snapshot, istiods)]
+        found = _joined(snapshot, [*_istiod(snapshot, istiods), *_everywhere(snapshot, istiods)])
         yield from found
         if not found:
             yield CHECK.good(f"none of {len(snapshot.all('NetworkPolicy'))} NetworkPolicies drops what the mesh needs")
@@ -218,7 +218,7 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
     found = [] if about.host and not named else list(_istiod(snapshot, istiods))
     for pods in list(by_workload(snapshot, own).values())[:50]:
         found += _needs(snapshot, pods[0], istiods)
-    found += _call(snapshot, about)
+    found = _joined(snapshot, [*found, *_call(snapshot, about)])
     yield from found
     if not found:
         some = {p.ref: p for pod in own[:50] for d in ("Ingress", "Egress") for p in isolating(snapshot, pod, d)}
@@ -397,6 +397,27 @@ def _bad(
         advice="Allow it; what other policies allow stays, as they add up",
         edits=edits,
     )
+
+
+def _joined(snapshot: Snapshot, results: list[Result]) -> list[Result]:
+    """The results, with one edit for each policy and direction: a patch replaces the whole list of rules, so that the second of two
+    would take the first back."""
+    groups: dict[tuple[Ref, str], list[Edit]] = {}
+    for e in (e for r in results for e in r.edits):
+        groups.setdefault((e.ref, next(iter(e.patch["spec"]))), []).append(e)
+    one: dict[tuple[Ref, str], Edit] = {}
+    for (ref, key), edits in groups.items():
+        policy = snapshot.get(ref.kind, ref.namespace, ref.name)
+        there = policy.at("spec", key) if policy else None
+        base = there if isinstance(there, list) else []
+        lists = [e.patch["spec"][key] for e in edits]
+        rules = next((x for x in lists if x[: len(base)] != base), base)  # one that changes the rules that are there
+        added = [rule for x in lists if x[: len(base)] == base for rule in x[len(base) :]]
+        rules = [*rules, *(a for i, a in enumerate(added) if a not in added[:i])]
+        what = dict.fromkeys(e.title.partition(" pass ")[2] for e in edits)
+        title = f"Let NetworkPolicy {ref.name} pass {' and '.join(what)}"
+        one[ref, key] = replace(edits[0], title=title, patch={"spec": {key: rules}})
+    return [replace(r, edits=tuple(one[e.ref, next(iter(e.patch["spec"]))] for e in r.edits)) for r in results]
 
 
 # --- edits ---------------------------------------------------------------------------------------------------------

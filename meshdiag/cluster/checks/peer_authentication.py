@@ -14,6 +14,7 @@ from meshdiag.cluster.mesh import (
     Mtls,
     age,
     callers_of,
+    in_ambient,
     in_mesh,
     mtls_of,
     names,
@@ -90,6 +91,7 @@ def _strict(snapshot: Snapshot, about: About, server: Object, mode: Mtls, port: 
     callers = callers_of(snapshot, about)
     outside = [p for p in callers if not in_mesh(snapshot, p)]
     owner = workload_of(snapshot, server)
+    refused = (REFUSED, *(("ztunnel-policy-denied",) if in_ambient(snapshot, server) else ()))
     what = f"{owner.name}" + (f" port {port}" if port is not None else "")
     if callers and not outside:
         yield CHECK.unknown(
@@ -99,7 +101,7 @@ def _strict(snapshot: Snapshot, about: About, server: Object, mode: Mtls, port: 
     if callers:
         yield CHECK.bad(
             f"mTLS of {what} is STRICT, and its client {names(_workloads(snapshot, outside))} has no sidecar and is not ambient",
-            REFUSED,
+            *refused,
             *CLOSED,
             about=mode.policy,
             proofs=(*_proofs([mode]), Proof(outside[0].ref, "spec.containers", _containers(outside[0]))),
@@ -115,7 +117,7 @@ def _strict(snapshot: Snapshot, about: About, server: Object, mode: Mtls, port: 
     known = f"; without a sidecar are {names(_workloads(snapshot, near or others))}" if others else ""
     yield CHECK.bad(
         f"mTLS of {what} is STRICT: who calls it in plaintext is refused{known}",
-        REFUSED,
+        *refused,
         about=mode.policy,
         proofs=(*_proofs([mode]), *(Proof(p.ref, "spec.containers", _containers(p)) for p in (near or others)[:2])),
         advice="Bring the clients into the mesh; until then accept plaintext at this workload only",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshdiag.cluster.checks import checks
+from meshdiag.cluster.checks import named
 from meshdiag.cluster.mesh import is_over, is_system, label_selector, names
 from meshdiag.cluster.objects import Object, at, mapping, mappings
 from meshdiag.cluster.profiles._applications import workloads
@@ -145,11 +145,7 @@ PROFILES = (
     Profile(
         "adoption",
         "Before: is a mesh worth it here, and what stands against it?",
-        tuple(
-            c
-            for c in (NEEDED, checks().get("cluster-resources"), POLICIES, REQUIREMENTS, checks().get("service-ports"))
-            if c
-        ),
+        (NEEDED, *named("cluster-resources"), POLICIES, REQUIREMENTS, *named("service-ports")),
         "Install Istio with the default profile and inject nothing yet; then meshdiag check --phase 1.",
     ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from meshdiag.cluster.profiles.modes import some
+from meshdiag.cluster.checks import named
 from meshdiag.cluster.survey import Profile
 
 PROFILES = (
 Profile(
     "after",
     "After: all pods 2/2, analysis clean, logs quiet, external calls work",
-    some(
+    named(
         "pod-status", "injection", "endpoints", "istiod-health", "proxy-version-skew", "outbound-traffic-policy", "service-entries",
         "webhook-config", "certificate-dates",
     ),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from meshdiag.cluster.profiles.modes import ALLOW_ANY, PERMISSIVE, some
+from meshdiag.cluster.checks import named
+from meshdiag.cluster.profiles.modes import ALLOW_ANY, PERMISSIVE
 from meshdiag.cluster.survey import Profile
 
 PROFILES = (
     Profile(
         "development",
         "Development: PERMISSIVE and ALLOW_ANY",
-        (PERMISSIVE, ALLOW_ANY, *some("injection", "pod-status", "istiod-health", "cluster-resources", "node-ports")),
+        (PERMISSIVE, ALLOW_ANY, *named("injection", "pod-status", "istiod-health", "cluster-resources", "node-ports")),
         "Before others depend on it: meshdiag check --profile production.",
     ),
 )

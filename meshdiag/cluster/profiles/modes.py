@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshdiag.cluster.checks import checks
 from meshdiag.cluster.mesh import in_mesh, mesh_config, names, root_namespace
 from meshdiag.cluster.objects import Object, Ref, at
 from meshdiag.cluster.profiles._applications import workloads
@@ -145,8 +144,3 @@ def _allow_any(snapshot: Snapshot, about: About) -> Iterator[Result]:
 
 
 ALLOW_ANY = Check("egress-allow-any", "Can external hosts be called?", ("ConfigMap",), _allow_any)
-
-
-def some(*known: str) -> tuple[Check, ...]:
-    """The checks of these names that there are."""
-    return tuple(checks()[n] for n in known if n in checks())

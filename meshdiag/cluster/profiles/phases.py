@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshdiag.cluster.checks import checks
+from meshdiag.cluster.checks import named
 from meshdiag.cluster.mesh import condition, control_planes, in_mesh, is_ready, is_system, names, proxy
 from meshdiag.cluster.profiles._applications import meshed, workloads
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.survey import Profile
 from meshdiag.cluster.verdict import About, Check, Proof, Result
 from meshdiag.model import Severity
-
-
-def _some(*known: str) -> tuple[Check, ...]:
-    return tuple(checks()[n] for n in known if n in checks())
-
 
 # --- 1: installed, nothing injected
 
@@ -167,13 +162,13 @@ PROFILES = (
     Profile(
         "phase-1",
         "Phase 1: installed, and nothing injected",
-        (INSTALLED, *_some("istiod-health", "istiod-resources", "webhook-config", "cluster-resources"), NOTHING_YET),
+        (INSTALLED, *named("istiod-health", "istiod-resources", "webhook-config", "cluster-resources"), NOTHING_YET),
         "Choose a test service that nobody would miss, label its namespace, restart it; then meshdiag check --phase 2.",
     ),
     Profile(
         "phase-2",
         "Phase 2: one test service",
-        (INSTALLED, ONE_TEST, *_some("injection", "pod-status", "probes", "network-policy")),
+        (INSTALLED, ONE_TEST, *named("injection", "pod-status", "probes", "network-policy")),
         "Watch it for a day (meshdiag tail); then the core, stateless services first: meshdiag check --phase 3.",
     ),
     Profile(
@@ -182,7 +177,7 @@ PROFILES = (
         (
             CORE,
             ORDER,
-            *_some("injection", "pod-status", "proxy-resources", "service-ports", "peer-authentication", "probes"),
+            *named("injection", "pod-status", "proxy-resources", "service-ports", "peer-authentication", "probes"),
         ),
         "When all is ready and quiet, begin with traffic rules: meshdiag check --phase 4.",
     ),
@@ -191,8 +186,8 @@ PROFILES = (
         "Phase 4: traffic management",
         (
             MANAGED,
-            *_some("virtual-service-routes", "destination-rule-subsets", "destination-rule-tls", "gateway-listeners"),
-            *_some("gateway-secret", "outlier-and-pools", "service-entries", "endpoints"),
+            *named("virtual-service-routes", "destination-rule-subsets", "destination-rule-tls", "gateway-listeners"),
+            *named("gateway-secret", "outlier-and-pools", "service-entries", "endpoints"),
         ),
         "Then harden it: meshdiag check --profile production.",
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from meshdiag.cluster.profiles.modes import REGISTRY_ONLY, STRICT, some
+from meshdiag.cluster.checks import named
+from meshdiag.cluster.profiles.modes import REGISTRY_ONLY, STRICT
 from meshdiag.cluster.survey import Profile
 
 PROFILES = (
@@ -12,14 +13,14 @@ PROFILES = (
         (
             STRICT,
             REGISTRY_ONLY,
-            *some(
+            *named(
                 "peer-authentication",
                 "destination-rule-tls",
                 "authorization-policies",
                 "istiod-health",
                 "istiod-resources",
             ),
-            *some(
+            *named(
                 "proxy-resources",
                 "proxy-version-skew",
                 "certificate-dates",
@@ -27,7 +28,7 @@ PROFILES = (
                 "gateway-secret",
                 "webhook-config",
             ),
-            *some("injection", "probes", "network-policy"),
+            *named("injection", "probes", "network-policy"),
         ),
         "Switch one namespace at a time, and watch it: meshdiag tail -n <namespace>.",
     ),

@@ -19,6 +19,8 @@ from meshdiag.model import Remedy, Step
 _SERVERS: Final = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink")
 """Of the metadata what the server writes."""
 
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 
 def patched(raw: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """The object with a JSON merge patch (RFC 7386) applied; neither is changed."""
@@ -57,7 +59,7 @@ def bare(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def manifest(raw: Mapping[str, Any]) -> str:
     """The object as YAML."""
-    text: str = yaml.safe_dump(bare(raw), sort_keys=False, allow_unicode=False, width=120)
+    text: str = yaml.dump(bare(raw), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=120)
     return text.rstrip("\n")
 
 

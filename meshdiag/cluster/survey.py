@@ -16,6 +16,9 @@ from meshdiag.model import MeshdiagError, Severity
 
 SCHEMA: Final = "meshdiag/check/v1"
 
+EVERYTHING: Final = "all"
+"""The profile of all checks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -78,7 +81,7 @@ class Survey:
 
 def everything() -> Profile:
     """All checks."""
-    return Profile("all", "The state of the mesh", tuple(checks().values()))
+    return Profile(EVERYTHING, "The state of the mesh", tuple(checks().values()))
 
 
 def only(names: Iterable[str]) -> Profile:

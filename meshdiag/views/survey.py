@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meshdiag.cluster import Answer, Proof, Result, Verdict
 from meshdiag.cluster.edits import remedy_of
-from meshdiag.cluster.survey import Survey
+from meshdiag.cluster.survey import EVERYTHING, Survey
 from meshdiag.redact import redact
 from meshdiag.views.markdown import cell, code
 from meshdiag.views.prose import wrapped
@@ -45,14 +45,31 @@ class _Page:
             head = f"{key:<{column}}  "
             yield style(head, "dim") + one_line(self.text(value), self.width - len(head))
         yield ""
-        for answer in s.answers:
-            yield from self.answer(answer)
+        if self.verbose or s.profile.name != EVERYTHING:
+            for answer in s.answers:
+                yield from self.answer(answer)
+        else:
+            yield from self.at_a_glance()
         for p in s.snapshot.problems[: None if self.verbose else SHOWN]:
             yield style(f"not read: {one_line(str(p), self.width - 10)}", "yellow")
         yield ""
         yield self.verdict()
         if s.profile.after and not s.failing:
             yield from wrapped(s.profile.after, self.width)
+
+    def at_a_glance(self) -> Iterator[str]:
+        """What is wrong, the worst first; what cannot be told, a line each; the names of the rest."""
+        by = {v: [a for a in self.survey.answers if a.verdict is v] for v in Verdict}
+        for answer in sorted(by[Verdict.CONFIRMED], key=lambda a: a.results[0].severity.rank):
+            yield from self.answer(answer)
+        for a in by[Verdict.NOT_CHECKABLE]:
+            why = next(r.text for r in a.results if r.verdict is Verdict.NOT_CHECKABLE)
+            mark = self.style(MARKS[a.verdict], COLOURS[a.verdict])
+            yield f"{mark} {a.name}: {self.style(one_line(self.text(why), self.width - len(a.name) - 4), 'dim')}"
+        if fine := by[Verdict.REFUTED]:
+            mark = MARKS[Verdict.REFUTED]
+            names = wrapped(f"{mark} {', '.join(a.name for a in fine)}", self.width)
+            yield from (line.replace(mark, self.style(mark, COLOURS[Verdict.REFUTED]), 1) for line in names)
 
     def verdict(self) -> str:
         s = self.survey

@@ -148,7 +148,7 @@ def broken(changes: list[tuple[int, Any]]) -> Snapshot:
     return snapshot(*(Object(o.ref, raw) for o, raw in zip(MESH, raws, strict=True)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), JUNK), min_size=1, max_size=12))
 def test_junk_raises_nothing_and_is_shown_safely(changes: list[tuple[int, Any]]) -> None:
     state = broken(changes)

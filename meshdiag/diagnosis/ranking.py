@@ -393,36 +393,38 @@ def _all_changes(pods: Pods, catalogue: Catalogue) -> list[tuple[str, str, Pod, 
 
 
 def _changes(case: _Case, changes: Iterable[tuple[str, str, Pod, Signal]]) -> tuple[Change, ...]:
-    """What changed just before the failure began: pushes, rollouts, restarts; and what changed undated in its own pods."""
+    """What changed just before the failure was there first, or rose: pushes, rollouts, restarts; and undated in its own pods."""
     onset, first = case.onset, case.tally.first
-    began = None
+    starts: list[float] = []
     if onset is not None and first is not None:
         begin = onset.start.timestamp()
-        # the minute is known; when it is the first one, so is the second
-        began = first.timestamp() if first.timestamp() >= begin else begin + case.tally.minutes.width
+        starts.append(first.timestamp())
+        if first.timestamp() < begin:  # of the rise the minute is known
+            starts.append(begin + case.tally.minutes.width)
     own = correlate.label(case.subject)
-    latest: dict[str, tuple[float, str]] = {}
+    latest: dict[str, tuple[float, str, float]] = {}
     for text, place, pod, signal in changes:
         source = f"{signal.sample.path}@{signal.sample.offset}"
         at_hand = (
             place in case.tally.places and place != signal.sample.path
         )  # in the same pod, not merely the same file
         undated = signal.first[0] < 0 and (at_hand or bool(own and own in text))
-        at = -1.0 if undated else _just_before(began, pod, signal)
-        if at is not None and (text not in latest or latest[text] < (at, source)):
-            latest[text] = (at, source)
+        for start in (-1.0,) if undated else starts:
+            at = -1.0 if undated else _just_before(start, pod, signal)
+            if at is not None and (text not in latest or latest[text] < (at, source, start)):
+                latest[text] = (at, source, start)
     newest = sorted(latest.items(), key=lambda kv: (not (own and own in kv[0]), -kv[1][0], kv[0]))[:CHANGES]
     return tuple(
         Change(text, None, None, source)
-        if at < 0 or began is None
-        else Change(text, datetime.fromtimestamp(at, UTC), max(0.0, began - at), source)
-        for text, (at, source) in newest
+        if at < 0
+        else Change(text, datetime.fromtimestamp(at, UTC), max(0.0, start - at), source)
+        for text, (at, source, start) in newest
     )
 
 
-def _just_before(began: float | None, pod: Pod, signal: Signal) -> float | None:
+def _just_before(began: float, pod: Pod, signal: Signal) -> float | None:
     """When a change came last in the time before a failure began; None when it did not, or comes all the time."""
-    if began is None or pod.first is None or signal.seconds.width > 60:
+    if pod.first is None or signal.seconds.width > 60:
         return None
     before = [t for t, _ in signal.seconds.items() if began - CHANGE_SECONDS <= t <= began]
     if not before:

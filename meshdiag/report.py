@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,11 +19,6 @@ if TYPE_CHECKING:
     from meshdiag.plots.percentiles import Durations
 
 NO_PICTURES: Final = "No plots: matplotlib is not installed. With pip install 'meshdiag[notebook]' the report has them."
-
-_LIGHT: Final = {"text": "#1b1f25", "page": "#fffffe", "line": "#d1d9e1"}
-"""The colours of report.css, each a little off, so that no plot has them of its own."""
-
-_DARK: Final = {"text": "#e6edf3", "page": "#0d1117", "line": "#3d444d"}
 
 
 def render(
@@ -55,12 +48,15 @@ def render(
 
 def pictures(diagnosis: Diagnosis, durations: Durations | None = None) -> list[html.Picture]:
     """The plots that have something to show. Raises ImportError without matplotlib."""
-    from meshdiag.plots import causes, edges, failures, latency, readiness
+    from meshdiag.diagnosis.graph import graph as graph_of
+    from meshdiag.plots import causes, edges, failures, graph, latency, readiness
     from meshdiag.plots.edge_map import edges_of
     from meshdiag.plots.over_time import over_time
 
     failing = diagnosis.failures
     some: list[html.Picture] = []
+    if (calls := graph_of(diagnosis)).edges:
+        some.append(_picture("Service graph", "Who calls whom, and which calls fail.", graph, calls))
     if over_time(diagnosis).series:
         some.append(_picture("Failures over time", "Failing records over time by cause.", failures, diagnosis))
     if any(f.explained_by for f in failing):
@@ -76,33 +72,9 @@ def pictures(diagnosis: Diagnosis, durations: Durations | None = None) -> list[h
 
 def _picture(title: str, alt: str, plot: Callable[..., Axes], source: Any) -> html.Picture:
     """The plot, drawn once: for a dark page text, page and lines have other colours."""
-    light = dark = _svg(plot, source)
-    for part, colour in _LIGHT.items():
-        dark = dark.replace(colour.encode(), _DARK[part].encode())
+    from meshdiag.plots.vector import DARK, LIGHT, drawn
+
+    light = dark = drawn(plot, source)
+    for part, colour in LIGHT.items():
+        dark = dark.replace(colour.encode(), DARK[part].encode())
     return html.Picture(title, alt, light, dark)
-
-
-def _svg(plot: Callable[..., Axes], source: Any) -> bytes:
-    """The plot as SVG: the same bytes whenever and wherever it is made. Letters are outlines, so that no font is missing."""
-    import matplotlib.style
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    from meshdiag.plots.canvas import detached
-
-    text, page, line = _LIGHT["text"], _LIGHT["page"], _LIGHT["line"]
-    look = {
-        "svg.hashsalt": "meshdiag", "svg.fonttype": "path", "figure.facecolor": page, "axes.facecolor": page,
-        "savefig.facecolor": page, "text.color": text, "axes.labelcolor": text, "axes.edgecolor": line,
-        "axes.titlecolor": text, "xtick.color": line, "ytick.color": line, "xtick.labelcolor": text,
-        "ytick.labelcolor": text, "grid.color": line,
-    }  # fmt: skip
-    out = io.BytesIO()
-    # rc_context gives the user's own settings back; a letter that the font lacks is drawn as a box
-    with rc_context(), detached(), warnings.catch_warnings():
-        matplotlib.style.use(["default", look])
-        warnings.simplefilter("ignore", UserWarning)
-        figure = plot(source).figure
-        assert isinstance(figure, Figure)
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return out.getvalue()

@@ -14,6 +14,7 @@ from meshdiag.cli import (
     diff,
     explain,
     fix,
+    graph,
     learn,
     loglevel,
     patterns,
@@ -76,7 +77,24 @@ def parser(prog: str = "meshdiag") -> argparse.ArgumentParser:
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    for command in (diagnose, report, check, tail, shell, timeline, diff, explain, remedy, rollback, fix, undo, loglevel, patterns, learn):
+    for command in (
+        diagnose,
+        report,
+        check,
+        tail,
+        shell,
+        timeline,
+        diff,
+        graph,
+        explain,
+        remedy,
+        rollback,
+        fix,
+        undo,
+        loglevel,
+        patterns,
+        learn,
+    ):
         command.add(commands)
 
     c = commands.add_parser("completion", help="print a shell completion script", formatter_class=Formatter)

@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.chains import parents
 from meshdiag.model import Severity
-from meshdiag.plots import canvas
+from meshdiag.plots import canvas, layers
 from meshdiag.views.amounts import plural
 from meshdiag.views.text import about
 
@@ -29,9 +29,6 @@ WIDE: Final = 0.78
 
 HIGH: Final = 0.74
 """Of a box, in rows."""
-
-LAID_OUT: Final = 0.75
-"""Of the width of axes is certainly left when a layout has made room for what stands around them."""
 
 _COLOURS: Final = {
     Severity.CRITICAL: canvas.COLOURS[1],
@@ -89,7 +86,7 @@ def causes(diagnosis: Diagnosis, ax: Axes | None = None) -> Axes:
         )  # fmt: skip
     width, height = canvas.size_of(ax, is_new)
     if not is_new and ax.figure.get_layout_engine() is not None:
-        width *= LAID_OUT
+        width *= layers.LAID_OUT
     box = WIDE * (width - 20 * is_new) / (wide - 1 + WIDE)
     # two lines and the space around them in the height of a box
     size = max(3.0, min(canvas.SMALL, HIGH * (height - 60 * is_new) / rows / 3.0))
@@ -129,8 +126,8 @@ def graph(failures: Sequence[Finding]) -> Graph:
         order = {cause: i for i, cause in enumerate(groups)}
         at = {f.rank: order[f.cause] for f in failures}
         direct = {(at[p], at[f.rank]) for f in failures for p in f.explained_by if p in at and at[p] != at[f.rank]}
-    forward = _acyclic(len(nodes), direct)
-    depth = _depths(len(nodes), forward)
+    forward = layers.acyclic(len(nodes), direct)
+    depth = layers.depths(len(nodes), forward)
     columns = _columns(nodes, forward, depth)
     return _bounded(nodes, _reduced(forward), columns)
 
@@ -144,49 +141,6 @@ def _of_cause(cause: str, some: Sequence[Finding]) -> Node:
     worst = min((f.severity for f in some), key=lambda s: s.rank)
     about_ = about(some[0]) if len(some) == 1 else plural(len(some), "subject")
     return Node(cause, f"{plural(count, 'line')} · {about_}", worst, not all(f.explained_by for f in some), count)
-
-
-def _acyclic(n: int, links: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The links without those that close a circle: causes may explain each other on different subjects."""
-    after: dict[int, list[int]] = {}
-    for a, b in sorted(links):
-        after.setdefault(a, []).append(b)
-    out: list[tuple[int, int]] = []
-    state = [0] * n  # 1: on the way from where the search is, 2: done
-    for start in range(n):
-        todo = [(start, iter(after.get(start, ())))] if not state[start] else []
-        state[start] = state[start] or 1
-        while todo:
-            at, rest = todo[-1]
-            for other in rest:
-                if state[other] != 1:
-                    out.append((at, other))
-                if not state[other]:
-                    state[other] = 1
-                    todo.append((other, iter(after.get(other, ()))))
-                    break
-            else:
-                state[at] = 2
-                todo.pop()
-    return sorted(out)
-
-
-def _depths(n: int, links: Iterable[tuple[int, int]]) -> list[int]:
-    """The longest way to each node."""
-    after: dict[int, list[int]] = {}
-    waiting = [0] * n
-    for a, b in links:
-        after.setdefault(a, []).append(b)
-        waiting[b] += 1
-    depth = [0] * n
-    todo = [i for i in range(n) if not waiting[i]]
-    for at in todo:
-        for other in after.get(at, ()):
-            depth[other] = max(depth[other], depth[at] + 1)
-            waiting[other] -= 1
-            if not waiting[other]:
-                todo.append(other)
-    return depth
 
 
 def _reduced(links: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

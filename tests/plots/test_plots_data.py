@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import meshdiag
 from meshdiag.catalogue import Catalogue
+from meshdiag.diagnosis import durations
 from meshdiag.diagnosis.readiness import Ready
 from meshdiag.plots import cause_graph, edge_map, over_time, percentiles, starts
 from meshdiag.plots.edge_map import Edge

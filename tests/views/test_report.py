@@ -56,7 +56,7 @@ def test_it_opens_without_a_complaint(page: chromium.Page, chain: Path) -> None:
     assert {r.partition(":")[0] for r in page.requests} == {"file", "data"}
     assert page.requests.count(chain.absolute().as_uri()) == 1
     widths = page.js("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
-    assert len(widths) == 2 * 4  # over time, causes, edges, latency: light and dark
+    assert len(widths) == 2 * 5  # service graph, over time, causes, edges, latency: light and dark
     assert min(widths) > 200
 
 
@@ -134,7 +134,7 @@ def test_light_and_dark(scheme: str, background: str, page: chromium.Page, chain
     page.media(prefers_color_scheme=scheme)
     assert page.js("getComputedStyle(document.body).backgroundColor") == background
     shown = page.js("[...document.images].filter(i => i.checkVisibility()).map(i => i.className)")
-    assert shown == [scheme] * 4
+    assert shown == [scheme] * 5
     page.media()
 
 
@@ -311,7 +311,7 @@ def test_no_log_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_pictures_in_the_page_are_those_of_the_plots(chain: Path) -> None:
     """Each light and dark, with words for who cannot see them."""
     some = re.findall(r'<img class="(\w+)" src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)">', chain.read_text())
-    assert [kind for kind, _, _ in some] == ["light", "dark"] * 4
+    assert [kind for kind, _, _ in some] == ["light", "dark"] * 5
     for _, data, alt in some:
         assert base64.b64decode(data).startswith(b"<?xml")
         assert alt.endswith(".")

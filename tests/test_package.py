@@ -67,9 +67,9 @@ def test_typed_marker_and_schemas_are_shipped() -> None:
 
 def test_the_layers_run_one_way() -> None:
     """A stage imports only stages to its left (docs/architecture.md); imports inside functions count too."""
-    order = ["drawn", "model", "lazyre", "ordering", "cache", "sources", "capture", "testing", "formats", "catalogue", "remedies",
-             "redact", "cluster", "diagnosis", "engine", "api", "framing", "tailing", "fixing", "explanation", "views", "plots", "report", "learning", "shell",
-             "cli", "__main__"]  # fmt: skip
+    order = ["drawn", "model", "lazyre", "ordering", "cache", "sources", "capture", "testing", "formats", "catalogue",
+             "remedies", "redact", "cluster", "diagnosis", "engine", "api", "framing", "tailing", "fixing", "explanation",
+             "views", "plots", "report", "learning", "shell", "cli", "__main__"]  # fmt: skip
     rank = {name: i for i, name in enumerate(order)}
     for path in (ROOT / "meshdiag").rglob("*.py"):
         own = path.relative_to(ROOT / "meshdiag").parts[0].removesuffix(".py")

@@ -77,7 +77,10 @@ def test_the_state_confirms_the_logs(problem: Problem, catalogue: Catalogue) -> 
 
 
 @each
-def test_on_the_command_line(problem: Problem, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_the_command_line(
+    problem: Problem, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     assert main(["diagnose", str(problem.logs), "--cluster", str(problem.state), "-v"]) == 1
     said = flat(capsys.readouterr().out)
     assert "confirmed" in said and problem.proof in said and problem.command in said

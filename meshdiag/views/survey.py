@@ -38,7 +38,7 @@ class _Page:
 
     def lines(self) -> Iterator[str]:
         s, style = self.survey, self.style
-        yield style(s.profile.title, "bold")
+        yield style(one_line(self.text(s.profile.title), self.width), "bold")
         facts = s.facts()
         column = max((len(k) for k, _ in facts), default=0)
         for key, value in facts:
@@ -51,7 +51,7 @@ class _Page:
         else:
             yield from self.at_a_glance()
         for p in s.snapshot.problems[: None if self.verbose else SHOWN]:
-            yield style(f"not read: {one_line(str(p), self.width - 10)}", "yellow")
+            yield style(f"not read: {one_line(self.text(str(p)), self.width - 10)}", "yellow")
         yield ""
         yield self.verdict()
         if s.profile.after and not s.failing:
@@ -65,7 +65,7 @@ class _Page:
         for a in by[Verdict.NOT_CHECKABLE]:
             why = next(r.text for r in a.results if r.verdict is Verdict.NOT_CHECKABLE)
             mark = self.style(MARKS[a.verdict], COLOURS[a.verdict])
-            yield f"{mark} {a.name}: {self.style(one_line(self.text(why), self.width - len(a.name) - 4), 'dim')}"
+            yield f"{mark} {safe(a.name)}: {self.style(one_line(self.text(why), self.width - len(a.name) - 4), 'dim')}"
         if fine := by[Verdict.REFUTED]:
             mark = MARKS[Verdict.REFUTED]
             names = wrapped(f"{mark} {', '.join(a.name for a in fine)}", self.width)
@@ -82,7 +82,7 @@ class _Page:
     def answer(self, a: Answer) -> Iterator[str]:
         style = self.style
         mark = style(MARKS[a.verdict], COLOURS[a.verdict])
-        yield f"{mark} {style(safe(a.asks), 'bold')} {style(a.name, 'dim')}"
+        yield f"{mark} {style(safe(a.asks), 'bold')} {style(safe(a.name), 'dim')}"
         results = [
             r for r in a.results if self.verbose or r.verdict is not Verdict.REFUTED or a.verdict is Verdict.REFUTED
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshdiag.catalogue import Catalogue
+from meshdiag.cluster import Answer, Proof, Ref, Result, Snapshot, Verdict
+from meshdiag.cluster.survey import EVERYTHING, Profile, Survey
 from meshdiag.diagnosis.windows import Phase, Standing
+from meshdiag.model import Problem, Risk
 from meshdiag.shell import results as r
 from meshdiag.shell.commands import COMMANDS
 from meshdiag.shell.lookup import LogLine
@@ -144,6 +148,15 @@ def results(shell: Shell) -> list[tuple[str, r.Result]]:
         ("table", r.Table(f"{EVIL}{WIDE}", ((EVIL, WIDE, LEAK), (WIDE, "x" * 300), (LEAK,), ("a",)), f"{EVIL} {WIDE}"))
     ]
     out += [("lines", r.Lines(f"/{EVIL}{WIDE}{LEAK}/", (LogLine(EVIL, 0, EVIL, (LEAK,), (WIDE,)),), 5))]
+    evil = Result("endpoints", Verdict.CONFIRMED, f"{EVIL} {LEAK}", about=None, advice=f"{EVIL}{WIDE}",
+                  proofs=(Proof(Ref("Service", EVIL, WIDE), EVIL, LEAK),))  # fmt: skip
+    state = Snapshot(f"{EVIL} {LEAK}", problems=(Problem(EVIL, LEAK),))
+    answers = tuple(Answer(EVIL, WIDE, (replace(evil, verdict=v),)) for v in Verdict)
+    out += [("check", r.Surveyed(Survey(state, Profile(name, EVIL, ()), answers))) for name in (EVERYTHING, "x")]
+    out += [
+        ("apply", r.Difference(EVIL, LEAK, Risk.SAFE, f"--- {EVIL}\n+++ {LEAK}\n@@ x\n+{EVIL}\n-{WIDE}", owned))
+        for owned in ((), (EVIL,))
+    ]
     assert {type(result) for _, result in out} >= {*r.Result.__args__} - {r.Leave}
     assert now
     return out

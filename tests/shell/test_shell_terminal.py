@@ -230,7 +230,7 @@ def test_vi_keys_from_the_first_prompt_on(environment: dict[str, str], folder: P
     config.mkdir(parents=True)
     (config / "shellrc").write_text("set keys vi\nset nonsense 1\n")
     with opened(environment, folder) as person:
-        person.until("shellrc: set", "no setting is named 'nonsense'")
+        person.until("set nonsense 1", "no setting is named 'nonsense'")
         person.until("INSERT")
         person.type("xhelp quit")
         person.keys("Escape")

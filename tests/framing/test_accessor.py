@@ -37,7 +37,7 @@ def test_samples(catalogue: Catalogue, folder: Path, tmp_path: Path) -> None:
     assert findings(frame.sample(frac=1, random_state=3).mesh.diagnose(catalogue=catalogue)) == findings(whole)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(FILES), min_size=1, max_size=4, unique=True))
 def test_any_samples_together(catalogue: Catalogue, files: list[Path]) -> None:
     frame = meshdiag.frame(*files, catalogue=catalogue, columns=_STANDS, text=True)
@@ -63,7 +63,7 @@ def kept(path: Path, offsets: list[int], mask: list[bool]) -> bytes:
     return data[: offsets[0]] + b"".join(parts)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_rows_of_a_file(catalogue: Catalogue, tmp_path: Path, data: Any) -> None:
     """They give the findings of the file with only their lines."""
@@ -80,7 +80,7 @@ def test_any_rows_of_a_file(catalogue: Catalogue, tmp_path: Path, data: Any) -> 
     assert json.dumps(findings(found)) == wanted.replace(str(tmp_path), str(SAMPLES))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_requests_without_their_lines(catalogue: Catalogue, data: Any) -> None:
     path = data.draw(st.sampled_from(ACCESS_FILES))
@@ -162,7 +162,7 @@ def test_access_lines_are_made_of_their_columns(catalogue: Catalogue) -> None:
 _TEXT = st.sampled_from(["/", 'a" "b', "a b", "é", "-", "\\", "a\tb", "{x}", "%s", "", "[x]", "\x7f"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.fixed_dictionaries(dict.fromkeys(("path", "user_agent", "authority", "request_id", "route_name"), _TEXT)),

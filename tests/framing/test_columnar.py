@@ -215,7 +215,7 @@ def _bent(draw: st.DrawFn) -> bytes:
 _ANY = st.lists((_LINE | _OTHER).map(lambda t: t.encode("utf-8")) | _bent(), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_ANY, st.sampled_from([b"\n", b"\r\n"]), st.booleans())
 @example([HEALTHY.encode(), CUT.encode(), HEALTHY.encode(), CUT.encode()], b"\n", False)
 @example([HEALTHY.encode(), b"{", HEALTHY.encode(), b"Name: x", HEALTHY.encode()], b"\n", True)
@@ -223,13 +223,13 @@ def test_any_lines(lines: list[bytes], end: bytes, ended: bool) -> None:
     check(None, end.join(lines) + (end if ended else b""))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(_ANY, st.sampled_from([2048, 4096]))
 def test_any_block_size(lines: list[bytes], block: int) -> None:
     check(None, b"\n".join(lines), block)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     _ANY,
     st.integers(0, 59),

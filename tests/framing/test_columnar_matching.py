@@ -171,7 +171,7 @@ def check(book: Catalogue, data: bytes, block: int = 4096) -> pd.DataFrame:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(_PATTERN, min_size=1, max_size=4),
     _LINES,
@@ -182,7 +182,7 @@ def test_any_pattern(raw: list[dict[str, Any]], lines: list[str], end: str, bloc
     check(catalogue_of(_CATALOGUE, raw), end.join(lines).encode(), block)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(_LINES)
 def test_the_catalogue(lines: list[str]) -> None:
     check(_CATALOGUE, "\n".join(lines).encode())

@@ -180,7 +180,7 @@ def test_a_flood_with_one_id_is_cheap() -> None:
     assert many.mesh.requests().attrs["reused_lines"] == 20_000
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.builds(

@@ -199,7 +199,7 @@ def test_rate_by(everything: pd.DataFrame) -> None:
     assert causes["-"] == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4000), st.booleans()), max_size=20),
     st.sampled_from(["7s", "1min", "90s", "1h", "250ms"]),
@@ -339,7 +339,7 @@ def test_any_order_of_the_rows(everything: pd.DataFrame, name: str) -> None:
     assert_frame_equal(one.drop(columns=drop), other.drop(columns=drop))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_rows_of_any_samples(everything: pd.DataFrame, data: Any) -> None:
     picked = data.draw(st.lists(st.integers(0, len(everything) - 1), max_size=60))

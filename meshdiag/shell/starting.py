@@ -135,7 +135,7 @@ def welcome(exists: Callable[[str], bool] = lambda path: Path(path).exists()) ->
     """The first minute, in five lines of at most 79 columns."""
     sample = next((f"{SAMPLES}/{name}" for name in OFFERED if exists(f"{SAMPLES}/{name}")), "")
     return (
-        "meshdiag says what is wrong in an Istio mesh, from its logs. It only reads, unless you say apply.",
+        "meshdiag says what is wrong in an Istio mesh. Only apply changes anything.",
         f"  open {sample}  a sample: then causes, show 1, fix 1"
         if sample
         else "  open PATH  reads logs, a folder or an archive: then causes, show 1, fix 1",

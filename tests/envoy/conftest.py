@@ -1,4 +1,4 @@
-"""One Envoy for all scenarios of this folder."""
+"""One Envoy for all scenarios, as long as a file's tests need it: it takes a quarter of a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scenarios import NAME_FROM_BOTH_SIDES, PAIRS, SCENARIOS, STRICT_FROM_BOTH_S
 import meshdiag
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """The running Envoy."""
     pairs = [side for pair in PAIRS for side in (pair.client, pair.server)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meshdiag
@@ -47,6 +47,7 @@ def test_near_misses_do_not(name: str, text: str) -> None:
     assert sequence.says not in told(text)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([e for _, e in EXAMPLES]), st.randoms(use_true_random=False), st.integers(0, 200))
 def test_the_division_makes_no_difference(text: str, random: object, at: int) -> None:
     lines = text.splitlines(keepends=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -31,17 +30,12 @@ def add_changing(c: argparse.ArgumentParser) -> None:
 
 def asked(options: argparse.Namespace, steps: Callable[[Api], Awaitable[T]], context: str = "") -> T:
     """What comes of asking the cluster that the options (or else a context) name."""
-    from meshdiag.sources.kubernetes.access import Login, accesses
-    from meshdiag.sources.kubernetes.api import Api
+    from meshdiag.sources.kubernetes.access import accesses
+    from meshdiag.sources.kubernetes.api import ask
 
     context = options.context or context
     (access,) = accesses(options.kubeconfig, (context,) if context else (), options.as_user, options.as_group)
-
-    async def inside() -> T:
-        async with Api(Login(access)) as api:
-            return await steps(api)
-
-    return asyncio.run(inside())
+    return ask(access, steps)
 
 
 def show(options: argparse.Namespace, prepared: Prepared) -> None:

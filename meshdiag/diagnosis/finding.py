@@ -83,6 +83,12 @@ class Finding(Drawn):
         return tuple(dict.fromkeys(p for r in own for p in r.proofs))
 
     @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The checks that could not be made, and why: `endpoints (pods: forbidden)`."""
+        blind = (f"{r.check} ({r.text})" for r in self.checks if r.verdict is Verdict.NOT_CHECKABLE)
+        return tuple(dict.fromkeys(blind))
+
+    @property
     def advice(self) -> tuple[str, ...]:
         """What the checks that confirm it advise, in sentences."""
         found = (r.advice for r in self.checks if r.verdict is Verdict.CONFIRMED and self.cause in r.causes)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from heapq import nlargest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshdiag import remedies
 from meshdiag.catalogue import Catalogue, Cause, Explains, Pattern
 from meshdiag.cluster import Result, Snapshot, Verdict
-from meshdiag.diagnosis import checked, correlate
+from meshdiag.diagnosis import correlate
 from meshdiag.diagnosis.chains import below
 from meshdiag.diagnosis.correlate import Joined, Links, Strength
 from meshdiag.diagnosis.finding import Counts, Finding
@@ -21,6 +21,9 @@ from meshdiag.diagnosis.sequences import Held, held
 from meshdiag.diagnosis.signals import Pod, Pods, Signal, istio_version
 from meshdiag.diagnosis.subjects import component_of, subject_at, workload_of
 from meshdiag.model import Change, Confidence, Evidence, Kind, State, Subject
+
+if TYPE_CHECKING:
+    from meshdiag.diagnosis.checked import Asking
 
 CHANGE_SECONDS = 300
 """What changed so many seconds before a failure began may have brought it about."""
@@ -75,7 +78,7 @@ def ranked(
             case.evidence = [e for e in case.evidence if e.supports]
             if over:
                 case.evidence.append(Evidence("it did not come again while the log went on", supports=False))
-    asking = checked.Asking(snapshot) if snapshot is not None else None
+    asking = _asking(snapshot) if snapshot is not None else None
     confirmed = _check(cases, asking) if asking else ()
     joins = correlate.joined(seen.requests, groups.owner, catalogue)
     explains, explained_by = _links(cases, joins, catalogue)
@@ -196,8 +199,16 @@ def _patterns(tally: Tally, catalogue: Catalogue) -> list[Pattern]:
     return [catalogue.by_id[p] for p in ids if p in catalogue.by_id]
 
 
-def _check(cases: Mapping[Key, _Case], asking: checked.Asking) -> tuple[Key, ...]:
+def _asking(snapshot: Snapshot) -> Asking:
+    from meshdiag.diagnosis.checked import Asking  # few have a cluster to ask
+
+    return Asking(snapshot)
+
+
+def _check(cases: Mapping[Key, _Case], asking: Asking) -> tuple[Key, ...]:
     """Ask the cluster about the failures; those that it confirms."""
+    from meshdiag.diagnosis import checked
+
     failing = [k for k, c in cases.items() if c.kind is Kind.FAILURE]
     out = []
     for key in nlargest(checked.FINDINGS, failing, key=lambda k: (cases[k].tally.count, k)):
@@ -475,7 +486,7 @@ def _finding(
     requests: int | None,
     total: int | None,
     reach: tuple[tuple[str, int], ...],
-    asking: checked.Asking | None,
+    asking: Asking | None,
 ) -> Finding:
     cause, tally = case.cause, case.tally
     said = remedies.of(cause, facts, istio)

@@ -20,6 +20,7 @@ from meshdiag.framing.building import to_pandas
 from meshdiag.framing.columns import DEFAULT, chosen
 from meshdiag.framing.parquet import Stored, is_parquet
 from meshdiag.framing.reading import Reading, Wanted
+from meshdiag.framing.traffic import alarming
 from meshdiag.model import Kind, MeshdiagError, Problem
 from meshdiag.sources import open_inputs
 
@@ -206,11 +207,17 @@ class Gathering:
         access = self._among("kind", column["kind"], ["access-log"])
         event, text = self._among("kind", column["kind"], ["event"]), self._among("kind", column["kind"], ["text"])
         code, missing = column["response_code"]
-        alarming = access & ((column["response_flags"] >= 0) | (~missing & (code >= 500)))
-        alarming |= event & self._among("type", column["type"], ["Warning"])
-        alarming |= ~access & ~event & ~text & self._among("level", column["level"], ALARMING_LEVELS)
-        alarming |= column["unparsed"] >= 0
-        return self._among("cause", column["cause"], failures) | (alarming & (column["pattern"] < 0))
+        alarms = alarming(
+            access,
+            event,
+            text,
+            flagged=column["response_flags"] >= 0,
+            code=np.where(missing, 0, code),
+            warning=self._among("type", column["type"], ["Warning"]),
+            level=self._among("level", column["level"], ALARMING_LEVELS),
+            unparsed=column["unparsed"] >= 0,
+        )
+        return self._among("cause", column["cause"], failures) | (alarms & (column["pattern"] < 0))
 
 
 def _with_neighbours(paths: Any, times: Any, before: tuple[int, int]) -> Any:

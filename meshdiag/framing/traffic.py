@@ -92,18 +92,39 @@ def failed(frame: pd.DataFrame, catalogue: Catalogue) -> Array:
     return rows & (failing(catalogue)(frame["cause"]) | unrecognised(frame))
 
 
+def alarming(
+    access: Array,
+    event: Array,
+    text: Array,
+    *,
+    flagged: Array,
+    code: Array,
+    warning: Array,
+    level: Array,
+    unparsed: Array,
+) -> Array:
+    """Which records are alarming, as `engine.scan.alarming` tells it of one; `level`: those of ALARMING_LEVELS, `code`: 0 for none."""
+    return (access & (flagged | (code >= 500))) | (event & warning) | (~access & ~event & ~text & level) | unparsed
+
+
 def unrecognised(frame: pd.DataFrame) -> Array:
-    """Which rows are alarming and known to no pattern, as `engine.scan.alarming` tells it of a record."""
+    """Which rows are alarming and known to no pattern."""
     none = pd.Series(pd.NA, index=frame.index, dtype="str")
     level, kind_of_event, unparsed = (frame.get(n, none) for n in ("level", "type", "unparsed"))
     kind = frame["kind"]
     access, event = kind.eq(ACCESS_LOG).to_numpy(bool), kind.eq("event").to_numpy(bool)
     code = pd.to_numeric(frame["response_code"]).fillna(0).to_numpy(np.int64)
-    alarming = access & (frame["response_flags"].notna().to_numpy(bool) | (code >= 500))
-    alarming |= event & kind_of_event.eq("Warning").to_numpy(bool)
-    alarming |= ~access & ~event & kind.ne("text").to_numpy(bool) & level.isin(ALARMING_LEVELS).to_numpy(bool)
-    alarming |= unparsed.notna().to_numpy(bool)
-    return alarming & frame["pattern"].isna().to_numpy(bool)
+    alarms = alarming(
+        access,
+        event,
+        kind.eq("text").to_numpy(bool),
+        flagged=frame["response_flags"].notna().to_numpy(bool),
+        code=code,
+        warning=kind_of_event.eq("Warning").to_numpy(bool),
+        level=level.isin(ALARMING_LEVELS).to_numpy(bool),
+        unparsed=unparsed.notna().to_numpy(bool),
+    )
+    return alarms & frame["pattern"].isna().to_numpy(bool)
 
 
 # --- who called whom ----------------------------------------------------------------------------------------------

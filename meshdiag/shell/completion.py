@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from meshdiag.catalogue import Catalogue
-from meshdiag.cluster import checks
-from meshdiag.cluster.profiles import profiles
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.groups import BY
 from meshdiag.diagnosis.subjects import workload_of
@@ -277,6 +275,9 @@ def _watch(asked: _Asked) -> Iterable[Option]:
 
 def _checks(asked: _Asked) -> Iterable[Option]:
     """Checks; as the first word also profiles, findings and files."""
+    from meshdiag.cluster import checks
+    from meshdiag.cluster.profiles import profiles
+
     some = [(name, c.asks) for name, c in checks().items() if name not in asked.before]
     if asked.before:
         return some if any(b in checks() for b in asked.before) else ()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from meshdiag.catalogue import Pattern
-from meshdiag.cluster.survey import Survey
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.compare import Comparison
 from meshdiag.diagnosis.readiness import Start
@@ -14,6 +14,9 @@ from meshdiag.diagnosis.windows import Standing
 from meshdiag.explanation import Explanation
 from meshdiag.model import Remedy, Risk
 from meshdiag.shell.lookup import LogLine
+
+if TYPE_CHECKING:
+    from meshdiag.cluster.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
 
-from meshdiag.cluster import Verdict
 from meshdiag.diagnosis import Diagnosis, Finding, Unrecognised
 from meshdiag.diagnosis.readiness import Ready
 from meshdiag.diagnosis.timeline import Timeline
@@ -136,8 +135,8 @@ def _told(f: Finding, symptoms: Sequence[Finding], pen: Pen) -> Iterator[str]:
     clean = pen.clean
     yield from (("for: " if e.supports else "but: ") + clean(e.text) for e in f.evidence)
     yield from (f"<code>{clean(str(p))}</code>" for p in f.proofs[:NAMED])
-    if blind := [*dict.fromkeys(f"{c.check} ({c.text})" for c in f.checks if c.verdict is Verdict.NOT_CHECKABLE)]:
-        yield "not checkable: " + _some([clean(b) for b in blind])
+    if f.unchecked:
+        yield "not checkable: " + _some([clean(b) for b in f.unchecked])
     for c in f.changes:
         before = "undated" if c.before is None else f"{ago(c.before)} before it began"
         yield f"{before}: {clean(c.text)}"

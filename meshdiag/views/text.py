@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from meshdiag.cluster import Verdict
 from meshdiag.diagnosis import Diagnosis, Finding
 from meshdiag.diagnosis.chains import symptoms
 from meshdiag.model import Kind, State
@@ -158,9 +157,8 @@ class _Page:
             yield INDENT + "  " + self.style(one_line(self.text(str(p)), room), "dim")
         for advice in f.advice[: None if self.verbose else 1]:
             yield from (self.style(line, "cyan") for line in wrapped(self.text(f"→ {advice}"), self.width, INDENT))
-        blind = dict.fromkeys(f"{r.check} ({r.text})" for r in f.checks if r.verdict is Verdict.NOT_CHECKABLE)
-        if blind and (self.verbose or not f.proofs):
-            yield INDENT + self.style(one_line(self.text("not checkable: " + ", ".join(blind)), room), "dim")
+        if f.unchecked and (self.verbose or not f.proofs):
+            yield INDENT + self.style(one_line(self.text("not checkable: " + ", ".join(f.unchecked)), room), "dim")
 
     def tree(self, below: dict[int, list[Finding]], rank: int, indent: str, depth: int) -> Iterator[str]:
         """The symptoms under a finding, most of them one a line; many of one cause together."""

@@ -300,7 +300,8 @@ def test_it_is_quick_with_many_pods(catalogue: Catalogue) -> None:
             found = complete(text, state)
             times.append(time.perf_counter() - began)
         assert bool(found) is ("zzz" not in text)
-    assert min(times) < 0.05
+    assert min(times) < 0.005
+    assert sorted(times)[len(times) // 2] < 0.02, "half of them, also on a busy machine"
 
 
 def test_a_folder_is_listed(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:

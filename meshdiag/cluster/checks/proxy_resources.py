@@ -7,7 +7,7 @@ values.yaml, global.proxy.resources, 1.20 to 1.31); annotations sidecar.istio.io
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
@@ -17,9 +17,8 @@ from meshdiag.cluster.mesh import (
     Container,
     containers_of,
     is_gateway,
-    is_over,
     out_of_memory,
-    own_pods,
+    own_proxies,
     proxy,
     several,
     told_once,
@@ -40,11 +39,7 @@ DAY: Final = timedelta(days=1)
 
 def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
     """Of the proxies that are asked about, or of all."""
-    pods = [
-        p
-        for p in own_pods(snapshot, about)
-        if proxy(p) is not None and not is_over(p) and p.labels.get("app") != "ztunnel"
-    ]
+    pods = own_proxies(snapshot, about)
     if not pods:
         yield CHECK.unknown("no proxy of it is here" if about else "no pod has a proxy")
         return
@@ -61,7 +56,7 @@ def _amount(pod: Object, part: str, what: str) -> Decimal | None:
     return quantity(at(proxy(pod), "resources", part, what))
 
 
-def _sum(pods: list[Object]) -> str:
+def _sum(pods: Sequence[Object]) -> str:
     sizes = [_amount(p, "requests", "memory") for p in pods]
     limits = [_amount(p, "limits", "memory") for p in pods]
     if len(pods) == 1:

@@ -13,9 +13,9 @@ from meshdiag.cluster.mesh import (
     ControlPlane,
     by_workload,
     control_planes,
-    is_over,
+    minor_of,
     names,
-    own_pods,
+    own_proxies,
     proxy,
     revision_of,
     several,
@@ -24,25 +24,19 @@ from meshdiag.cluster.mesh import (
 from meshdiag.cluster.objects import Object
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.verdict import About, Check, Proof, Result
-from meshdiag.lazyre import lazy
 from meshdiag.model import Severity
 
 SUPPORTED: Final = 1
-_minor = lazy(r"(\d{1,4})\.(\d{1,4})")
 
 
 def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
     """Of the proxies that are asked about, or of all; those of one version are told together."""
     planes = control_planes(snapshot)
-    pods = [
-        p
-        for p in own_pods(snapshot, about)
-        if proxy(p) is not None and not is_over(p) and p.labels.get("app") != "ztunnel"
-    ]
+    pods = own_proxies(snapshot, about)
     if not pods:
         yield CHECK.unknown("no proxy of it is here" if about else "no pod has a proxy")
         return
-    if not any(_number(p.version) for p in planes):
+    if not any(minor_of(p.version) for p in planes):
         yield CHECK.unknown("the version of istiod is not known" if planes else "no istiod is here")
         return
     groups: dict[tuple[str, ControlPlane | None], list[Object]] = {}
@@ -54,7 +48,7 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
         yield from _planes(planes)
     if any(r.severity is not Severity.INFO for r in found):
         return
-    known = [v for v, plane in groups if _number(v) and plane and _number(plane.version)]
+    known = [v for v, plane in groups if minor_of(v) and plane and minor_of(plane.version)]
     if known:
         yield CHECK.good(
             f"proxies of {names(sorted(set(known)))} for istiod {names(sorted({p.version for p in planes if p.version}))}"
@@ -69,13 +63,8 @@ def _plane(planes: tuple[ControlPlane, ...], pod: Object) -> ControlPlane | None
     return own[0] if own else planes[0] if len(planes) == 1 else None
 
 
-def _number(version: str) -> tuple[int, int] | None:
-    found = _minor.match(version)
-    return (int(found[1]), int(found[2])) if found else None
-
-
 def _skew(snapshot: Snapshot, version: str, plane: ControlPlane | None, pods: list[Object]) -> Iterator[Result]:
-    own, theirs = _number(version), _number(plane.version) if plane else None
+    own, theirs = minor_of(version), minor_of(plane.version) if plane else None
     if plane is None or own is None or theirs is None or own[0] != theirs[0]:
         return
     behind = theirs[1] - own[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshdiag.cluster.mesh import control_planes, in_ambient, is_over, is_ready, names, pods_of, version_of
+from meshdiag.cluster.mesh import control_planes, in_ambient, is_over, is_ready, minor_of, names, pods_of, version_of
 from meshdiag.cluster.objects import Object
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.verdict import About, Check, Proof, Result
@@ -65,22 +65,17 @@ def run(snapshot: Snapshot, about: About) -> Iterator[Result]:
 
 def _skew(snapshot: Snapshot, tunnels: list[Object]) -> Iterator[Result]:
     """ztunnel may be as old as the control plane or one minor older, not newer."""
-    planes = [v for p in control_planes(snapshot) if (v := _minor(p.version))]
+    planes = [v for p in control_planes(snapshot) if (v := minor_of(p.version))]
     for version in sorted(
         {version_of(str(c.get("image", ""))) for t in tunnels for c in t.mappings("spec", "containers")} - {""}
     ):
-        own = _minor(version)
+        own = minor_of(version)
         if own and planes and own > max(planes):
             yield CHECK.bad(
                 f"ztunnel {version} is newer than istiod {'.'.join(map(str, max(planes)))}",
                 severity=Severity.WARNING,
                 advice="upgrade the control plane first",
             )
-
-
-def _minor(version: str) -> tuple[int, int] | None:
-    parts = version.split(".")
-    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() else None
 
 
 CHECK = Check(

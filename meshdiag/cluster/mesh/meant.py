@@ -52,6 +52,15 @@ def own_pods(snapshot: Snapshot, about: About) -> tuple[Object, ...]:
     return clients_of(snapshot, about)
 
 
+def own_proxies(snapshot: Snapshot, about: About) -> tuple[Object, ...]:
+    """Those of `own_pods` that have a proxy, sidecar or gateway, and run; ztunnel's container has the same name and is none."""
+    return tuple(
+        p
+        for p in own_pods(snapshot, about)
+        if proxy(p) is not None and not is_over(p) and p.labels.get("app") != "ztunnel"
+    )
+
+
 @lru_cache(4)
 def applications(snapshot: Snapshot) -> tuple[Object, ...]:
     """The pods of applications: not over, no gateway or waypoint, nothing of Kubernetes or Istio."""

@@ -18,6 +18,7 @@ from meshdiag.lazyre import lazy
 SYSTEM: Final = "istio-system"
 MANAGED_BY_CLUSTER: Final = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Namespaces that injection leaves alone."""
+_minor = lazy(r"(\d{1,4})\.(\d{1,4})")
 _image_tag = lazy(r":v?(\d+\.\d+(?:\.\d+)?(?:-[a-z][a-z0-9.]*)?)(?:-distroless|-debug)?(?:@|$)")
 
 
@@ -41,6 +42,12 @@ def version_of(image: str) -> str:
     """`1.28.1` of `docker.io/istio/proxyv2:1.28.1-distroless`; "" of a digest or another tag."""
     found = _image_tag.search(image)
     return found[1] if found else ""
+
+
+def minor_of(version: str) -> tuple[int, int] | None:
+    """(1, 28) of `1.28.1`; None when it is no version."""
+    found = _minor.match(version)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 @lru_cache(4)

@@ -16,6 +16,11 @@ def workloads(snapshot: Snapshot) -> Mapping[Ref, tuple[Object, ...]]:
     return {ref: pods for ref, pods in sorted(some) if ref.kind not in ("Job", "DaemonSet")}
 
 
-def meshed(snapshot: Snapshot, some: Mapping[Ref, tuple[Object, ...]]) -> tuple[Ref, ...]:
-    """Those whose pods are all in the mesh."""
-    return tuple(ref for ref, pods in some.items() if all(in_mesh(snapshot, p) for p in pods))
+def outside(snapshot: Snapshot, some: Mapping[Ref, tuple[Object, ...]]) -> tuple[Ref, ...]:
+    """Those that have a pod outside of the mesh."""
+    return tuple(ref for ref, pods in some.items() if not all(in_mesh(snapshot, p) for p in pods))
+
+
+def begun(snapshot: Snapshot, some: Mapping[Ref, tuple[Object, ...]]) -> tuple[Ref, ...]:
+    """Those that have a pod in the mesh."""
+    return tuple(ref for ref, pods in some.items() if any(in_mesh(snapshot, p) for p in pods))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshdiag.cluster.mesh import in_mesh, mesh_config, names, root_namespace
+from meshdiag.cluster.mesh import age, mesh_config, names, root_namespace
 from meshdiag.cluster.objects import Object, Ref, at
-from meshdiag.cluster.profiles._applications import workloads
+from meshdiag.cluster.profiles._applications import outside, workloads
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.verdict import About, Check, Edit, Proof, Result
 from meshdiag.model import Risk, Severity
@@ -17,7 +17,7 @@ def mesh_policy(snapshot: Snapshot) -> Object | None:
     some = [
         p for p in snapshot.all("PeerAuthentication", root_namespace(snapshot)) if not p.mapping("spec", "selector")
     ]
-    return min(some, key=lambda p: (p.text("metadata", "creationTimestamp"), p.name), default=None)
+    return min(some, key=age, default=None)
 
 
 def mesh_mode(policy: Object | None) -> str:
@@ -41,9 +41,8 @@ def _strict(snapshot: Snapshot, about: About) -> Iterator[Result]:
     policy = mesh_policy(snapshot)
     mode = mesh_mode(policy)
     proofs = (Proof(policy.ref, "spec.mtls.mode", mode),) if policy else ()
-    some = workloads(snapshot)
-    outside = [ref for ref, pods in some.items() if not all(in_mesh(snapshot, p) for p in pods)]
-    loses = f"{len(outside)} workloads outside of the mesh would lose access: {names(outside, 5)}" if outside else ""
+    left = outside(snapshot, workloads(snapshot))
+    loses = f"{len(left)} workloads outside of the mesh would lose access: {names(left, 5)}" if left else ""
     if mode == "STRICT":
         yield STRICT.good("mTLS is STRICT in the whole mesh", about=policy, proofs=proofs)
         if loses:
@@ -70,13 +69,13 @@ STRICT = Check("mtls-strict", "Is mTLS STRICT in the whole mesh?", ("PeerAuthent
 def _permissive(snapshot: Snapshot, about: About) -> Iterator[Result]:
     policy = mesh_policy(snapshot)
     mode = mesh_mode(policy)
-    outside = [r for r, pods in workloads(snapshot).items() if not all(in_mesh(snapshot, p) for p in pods)]
-    if mode != "STRICT" or not outside:
-        yield PERMISSIVE.good(f"mTLS of the mesh is {mode}: workloads outside of the mesh can call those inside" if outside else
+    left = outside(snapshot, workloads(snapshot))
+    if mode != "STRICT" or not left:
+        yield PERMISSIVE.good(f"mTLS of the mesh is {mode}: workloads outside of the mesh can call those inside" if left else
                               f"mTLS of the mesh is {mode}, and every workload is in the mesh")  # fmt: skip
         return
     yield PERMISSIVE.bad(
-        f"mTLS is STRICT, and {len(outside)} workloads are outside of the mesh: {names(outside, 5)} cannot call those inside",
+        f"mTLS is STRICT, and {len(left)} workloads are outside of the mesh: {names(left, 5)} cannot call those inside",
         "mtls-plaintext-to-strict",
         about=policy,
         severity=Severity.WARNING,

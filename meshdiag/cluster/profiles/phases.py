@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshdiag.cluster.checks import named
-from meshdiag.cluster.mesh import condition, control_planes, in_mesh, is_ready, is_system, names, proxy
-from meshdiag.cluster.profiles._applications import meshed, workloads
+from meshdiag.cluster.mesh import condition, control_planes, is_ready, is_system, names, proxy
+from meshdiag.cluster.profiles._applications import begun, outside, workloads
 from meshdiag.cluster.snapshot import Snapshot
 from meshdiag.cluster.survey import Profile
 from meshdiag.cluster.verdict import About, Check, Proof, Result
@@ -49,7 +49,7 @@ def _nothing_yet(snapshot: Snapshot, about: About) -> Iterator[Result]:
             or n.labels.get("istio.io/dataplane-mode") == "ambient"
         )
     ]
-    inside = [ref for ref, pods in workloads(snapshot).items() if any(in_mesh(snapshot, p) for p in pods)]
+    inside = begun(snapshot, workloads(snapshot))
     for n in marked:
         key = next(k for k in ("istio-injection", "istio.io/rev", "istio.io/dataplane-mode") if k in n.labels)
         yield NOTHING_YET.bad(
@@ -72,7 +72,7 @@ NOTHING_YET = Check("nothing-injected", "Is every application still outside?", (
 
 def _one_test(snapshot: Snapshot, about: About) -> Iterator[Result]:
     some = workloads(snapshot)
-    inside = [ref for ref, pods in some.items() if any(in_mesh(snapshot, p) for p in pods)]
+    inside = begun(snapshot, some)
     if not inside:
         yield ONE_TEST.bad(
             "no workload is in the mesh yet",
@@ -109,11 +109,10 @@ ONE_TEST = Check(
 
 def _core(snapshot: Snapshot, about: About) -> Iterator[Result]:
     some = workloads(snapshot)
-    inside = meshed(snapshot, some)
-    outside = [r for r in some if r not in inside]
-    if outside:
+    left = outside(snapshot, some)
+    if left:
         yield CORE.bad(
-            f"{len(inside)} of {len(some)} workloads are in the mesh; outside: {names(outside, 5)}",
+            f"{len(some) - len(left)} of {len(some)} workloads are in the mesh; outside: {names(left, 5)}",
             severity=Severity.INFO,
             advice="one namespace at a time: label, restart, watch its errors for a day, then the next",
         )
@@ -126,12 +125,12 @@ CORE = Check("core-services", "Are the core services in the mesh?", ("Pod", "Nam
 
 def _order(snapshot: Snapshot, about: About) -> Iterator[Result]:
     some = workloads(snapshot)
-    inside = set(meshed(snapshot, some))
-    early = [r for r in inside if r.kind == "StatefulSet"]
-    late = [r for r in some if r not in inside and r.kind == "Deployment"]
+    left = outside(snapshot, some)
+    early = [r for r in some if r.kind == "StatefulSet" and r not in left]
+    late = [r for r in left if r.kind == "Deployment"]
     if early and late:
         yield ORDER.bad(
-            f"stateful workloads are in the mesh ({names(sorted(early))}) while stateless ones are not ({names(late)})",
+            f"stateful workloads are in the mesh ({names(early)}) while stateless ones are not ({names(late)})",
             severity=Severity.WARNING,
             advice="databases and queues come last: long connections, protocols where the server speaks first, and no easy restart",
         )

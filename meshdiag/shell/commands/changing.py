@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -128,13 +127,8 @@ def _live(state: State) -> str:
 
 
 def _asked(context: str, steps: Callable[[Api], Awaitable[T]]) -> T:
-    from meshdiag.sources.kubernetes.access import Login, accesses
-    from meshdiag.sources.kubernetes.api import Api
+    from meshdiag.sources.kubernetes.access import accesses
+    from meshdiag.sources.kubernetes.api import ask
 
     (access,) = accesses(None, (context,) if context else ())
-
-    async def inside() -> T:
-        async with Api(Login(access)) as api:
-            return await steps(api)
-
-    return asyncio.run(inside())
+    return ask(access, steps)

@@ -9,10 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from meshdiag.cluster import Answer, Result, checks
-from meshdiag.cluster.profiles import profiles
-from meshdiag.cluster.survey import Profile, Survey, everything, only, survey
 from meshdiag.diagnosis import Diagnosis
 from meshdiag.diagnosis.chains import chain
 from meshdiag.diagnosis.finding import Finding
@@ -25,6 +24,9 @@ from meshdiag.shell import results as r
 from meshdiag.shell.commands.table import command, number, number_of, wanted
 from meshdiag.shell.commands.tool import excerpt, of_shell
 from meshdiag.shell.state import State
+
+if TYPE_CHECKING:
+    from meshdiag.cluster.survey import Profile
 
 CHECK_SECONDS = 120.0
 """How long istioctl may work."""
@@ -248,6 +250,8 @@ def _search(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
     paged=True,
 )
 def _check(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
+    from meshdiag.cluster.survey import survey
+
     profile = _profile(state, words)
     if profile is not None:
         if state.work.snapshot is None:
@@ -264,6 +268,9 @@ def _check(state: State, words: tuple[str, ...]) -> Iterator[r.Result]:
 
 def _profile(state: State, words: tuple[str, ...]) -> Profile | None:
     """The questions that words ask; None when they mean something else."""
+    from meshdiag.cluster.profiles import profiles
+    from meshdiag.cluster.survey import everything, only
+
     if not words:
         return everything() if state.work.snapshot is not None else None
     if len(words) == 1 and words[0] in profiles():
@@ -273,6 +280,8 @@ def _profile(state: State, words: tuple[str, ...]) -> Profile | None:
 
 def _checked(state: State, name: str) -> r.Result:
     """What the state says of one finding."""
+    from meshdiag.cluster.survey import Profile, Survey
+
     finding = state.finding(name)
     if state.work.snapshot is None:
         raise MeshdiagError("no state of the cluster is loaded: cluster live, or cluster PATH")

@@ -12,17 +12,19 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from meshdiag.sources.kubernetes.access import Login
+from meshdiag.sources.kubernetes.access import Access, Login
 
 if TYPE_CHECKING:
     import aiohttp
     from kubernetes.aio.client import ApiClient
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -254,6 +256,16 @@ class Api:
         with contextlib.suppress(TypeError, ValueError):
             there = parsedate_to_datetime(response.headers.get("Date", ""))
             self.ahead = (there - datetime.now(there.tzinfo)).total_seconds()
+
+
+def ask(access: Access, steps: Callable[[Api], Awaitable[T]]) -> T:
+    """What comes of asking a cluster, for who has no event loop. Raises what `steps` does."""
+
+    async def inside() -> T:
+        async with Api(Login(access)) as api:
+            return await steps(api)
+
+    return asyncio.run(inside())
 
 
 async def json_lines(response: aiohttp.ClientResponse) -> AsyncGenerator[dict[str, Any], None]:

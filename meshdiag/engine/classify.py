@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from meshdiag.catalogue import NONE, Catalogue, Pattern
@@ -67,21 +68,70 @@ def _countable(condition: Any) -> bool:
     return parts.keys() <= _NUMERIC | {"equals", "one_of"} and all(n.isdigit() for n in numbers)
 
 
+class _Screen:
+    """Those of some patterns that a record may meet, by what fields that many of them name have for a value: few values are met often."""
+
+    def __init__(self, patterns: Sequence[Pattern], positions: Sequence[int]) -> None:
+        self._positions = positions
+        named = Counter(name for i in positions for name in patterns[i].when)
+        self._tests: dict[str, list[tuple[int, Test, bool]]] = {n: [] for n, count in named.items() if count >= _MANY}
+        for number, i in enumerate(positions):
+            for name, condition in patterns[i].when.items():
+                if name in self._tests:
+                    self._tests[name].append((1 << number, compile_condition(condition), _searches(condition)))
+        self._memo: dict[tuple[str, str | None], int] = {}
+
+    def possible(self, record: Record) -> list[int]:
+        """The positions of the patterns."""
+        failed = 0
+        for name in self._tests:
+            key = name, field_value(record, name)
+            known = self._memo.get(key)
+            failed |= self._failed(*key) if known is None else known
+        return [position for number, position in enumerate(self._positions) if not failed >> number & 1]
+
+    def _failed(self, name: str, value: str | None) -> int:
+        tests = self._tests[name]
+        # an expression is compiled only when nothing else speaks against the pattern; a missing value needs none
+        failed = sum(bit for bit, test, searches in tests if not (searches and value is not None) and not test(value))
+        if value is None or len(value) < _LONG:
+            if len(self._memo) >= MEMO_SIZE:
+                self._memo.clear()
+            self._memo[name, value] = failed
+        return failed
+
+
+_MANY = 8
+
+
+def _nothing(text: str) -> Iterable[int]:
+    return ()
+
+
+def _searches(condition: Any) -> bool:
+    parts = normal(condition)
+    return "regex" in parts or ("not" in parts and _searches(parts["not"]))
+
+
 class Classifier:
     """Decides which pattern a record matches; the decision depends only on the fields that patterns of its format name."""
 
-    def __init__(self, catalogue: Catalogue, filter_: Prefilter, wanted: Sequence[str]) -> None:
-        """`filter_` was made of the expressions `wanted`: it also tells which patterns a record may meet at all."""
+    def __init__(self, catalogue: Catalogue, filter_: Prefilter | None = None, wanted: Sequence[str] = ()) -> None:
+        """`filter_` was made of the expressions `wanted`: it also tells which patterns a record may meet at all. Without one, which is
+        slower, but made at once, all patterns are asked.
+        """
         self.catalogue = catalogue
-        self._met = filter_.met
+        self._met = filter_.met if filter_ else _nothing
         number = {e: i for i, e in enumerate(wanted)}
         self._of_expression: dict[int, list[int]] = {}
         self._always: dict[str, list[int]] = {}
         for position, p in enumerate(catalogue.patterns):
-            for f in () if p.prefilter else p.formats:
+            expressions = p.prefilter if filter_ else ()
+            for f in () if expressions else p.formats:
                 self._always.setdefault(f, []).append(position)
-            for e in p.prefilter:
+            for e in expressions:
                 self._of_expression.setdefault(number[e], []).append(position)
+        self._screens: dict[str, _Screen] = {}
         self._keys: dict[str, tuple[tuple[str, ...], tuple[tuple[str, Outcome], ...]]] = {}
         self._memo: dict[tuple[Any, ...], Decision | None] = {}
 
@@ -129,7 +179,11 @@ class Classifier:
 
     def _find(self, record: Record) -> Pattern | None:
         """As `Catalogue.find`, without asking patterns whose necessary text is not there: there are hundreds."""
-        possible = set(self._always.get(record.format, ()))
+        screen = self._screens.get(record.format)
+        if screen is None:
+            always = self._always.get(record.format, ())
+            screen = self._screens[record.format] = _Screen(self.catalogue.patterns, always)
+        possible = set(screen.possible(record))
         for i in self._met(record.text[:SEARCH_LIMIT]):
             possible.update(self._of_expression.get(i, ()))
         patterns = self.catalogue.patterns

@@ -8,7 +8,7 @@ All other lines are left to `formats`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from meshdiag.framing.columns import BY_NAME, Type
 from meshdiag.framing.native import NUMBERS, Array, Kernel, Spans
 from meshdiag.framing.plain import Plain
 from meshdiag.framing.records import INTEGER
-from meshdiag.framing.slab import Slab, Table, most_rows, room_for
+from meshdiag.framing.slab import Slab, Table, index_for, most_rows, room_for
 from meshdiag.model import Record
 
 TEXTS: Final[Mapping[str, str]] = {
@@ -86,18 +86,22 @@ class Stretch:
         self.table = Table()
         self.texts: list[bytes] = []
         self._name = name
+        self._last: list[Record | None] = []  # those of the last texts that were learnt: they are mostly asked for next
         self._columns = STRETCHES[name]
         self._words = [None if BY_NAME[c].type is Type.INTEGER else vocabulary[c] for c in self._columns]
 
-    def learn(self, texts: Iterable[bytes]) -> bool:
+    def learn(self, texts: Sequence[bytes]) -> bool:
         """Take the next texts apart; whether the format allows all."""
-        rows = [self._read(text) for text in texts]
+        self._last = [self._probe(text) for text in texts]
+        self.texts += texts
+        rows = [*map(self._read, self._last)]
         self.table.rows += rows
         return all(row[0] for row in rows)
 
     def record(self, row: int) -> Record:
         """A record with what the text of a row says, and nothing of what else a line of it may say."""
-        record = self._probe(self.texts[row])
+        behind = row - len(self.texts) + len(self._last)
+        record = self._last[behind] if behind >= 0 else self._probe(self.texts[row])
         assert record is not None, "only texts that the format allows are used"
         return record
 
@@ -105,9 +109,7 @@ class Stretch:
         line = _PROBE.format_map({**_USUAL, self._name: text.decode("ascii")})
         return parse(line) if newest(line) else None
 
-    def _read(self, text: bytes) -> tuple[int, ...]:
-        self.texts.append(text)
-        record = self._probe(text)
+    def _read(self, record: Record | None) -> tuple[int, ...]:
         if record is None:
             return self._no
         numbers = [1]
@@ -149,14 +151,20 @@ class Block:
         """The rows of the slab."""
         return slice(self.start, self.stop)
 
+    def take_in(self, block: Block) -> bool:
+        """Become the rows of both, where those of the other one follow in the same slab; then only the columns are of use."""
+        if block.slab is not self.slab or block.start != self.stop:
+            return False
+        self.stop = block.stop
+        return True
+
     def keep(self, mask: Array) -> None:
-        """Forget the other rows. Those that are left move to a slab of their own, so that no room is lost."""
+        """Forget the other rows: those that are left, the last ones of the slab, close up."""
         if mask.all():
             return
         which = np.flatnonzero(mask)
-        kept = self.slab.take(self.start + which)
-        self.slab.rows = self.start
-        self.slab, self.start, self.stop = kept, 0, len(which)
+        self.slab.keep(self.start, which)
+        self.stop = self.slab.rows
         self.lines = self.lines[0][which], self.lines[1][which]
         self.before = np.concatenate((np.zeros(1, np.int64), np.cumsum(mask)))[self.before]
 
@@ -195,6 +203,8 @@ class AccessLog:
     def _begin(self) -> None:
         self.stretches = {s: Stretch(s, self._vocabulary) for s in STRETCHES}
         self._kernel: Kernel | Plain = Kernel() if native.is_there() and not self._pure else Plain()
+        self.matched = Table()
+        """What was decided about rows."""
         self._slab: Slab | None = None
         self._read = 0
         self._doubtful: set[str] = set()  # stretches with texts that the format does not allow
@@ -211,22 +221,31 @@ class AccessLog:
         reads what has one reading. `following`: how many bytes come behind it, if known.
         """
         slab = self._slab
-        if slab is None or not slab.fits(size):
+        kinds = {name: index_for(len(self._table(name).rows) + most_rows(size)) for name in self._index}
+        if (
+            slab is None
+            or not slab.fits(size)
+            or any(slab.index[n].itemsize < np.dtype(k).itemsize for n, k in kinds.items())
+        ):
             ahead = max(following or 0, self._read)  # at least as much again, so that many small files share a slab
             room = room_for(size, min(ahead, _MOST), self._rows)
-            slab = self._slab = Slab(*room, self._numbers, self._index, self._texts)
+            slab = self._slab = Slab(*room, self._numbers, kinds, self._texts)
         self._read += size
         start = slab.rows
         lines, others, before = self._kernel.read(buffer, size, base, slab, most_rows(size))
         block = Block(buffer, slab, start, slab.rows, lines, others, before)
         for name, stretch in self.stretches.items():
-            if not stretch.learn(self._kernel.new_texts(name, len(stretch.texts))):
+            new = self._kernel.new_texts(name, len(stretch.texts))
+            if new and not stretch.learn(new):
                 self._doubtful.add(name)
         for name in self._doubtful:
             allowed = self.stretches[name].table.column(0)[block.slab.index[name][block.rows]] == 1
             if not allowed.all():
                 block.give_up(allowed, base)
         return block
+
+    def _table(self, name: str) -> Table:
+        return self.matched if name == MATCHED else self.stretches[name].table
 
     def piece(self, block: Block, name: str) -> Any:
         """A column of the rows of a block, as `batch` describes it; None for one that these lines do not have."""

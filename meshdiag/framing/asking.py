@@ -27,6 +27,7 @@ class Asked:
     texts      columns whose texts are asked for
     present    columns of which only matters whether there is a text
     time       whether a pattern asks for the time
+    parts      the names of all these, in this order: stretches and columns
     """
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
@@ -36,55 +37,80 @@ class Asked:
         self._present: set[str] = set()
         self._breaks: dict[str, set[int] | None] = {}
         self._values: set[str] = set()
-        for pattern in patterns:
-            self._add(pattern)
+        self._needs = [self._add(pattern) for pattern in patterns]
         self.present = sorted(self._present - self.texts)
         self.breaks = {n: None if b is None else sorted(b) for n, b in self._breaks.items()}
+        named = (*self.stretches, *self.breaks, *sorted(self.texts), *self.present)
+        self.parts = (*named, "start_time") if self.time else named
 
     @property
     def columns(self) -> set[str]:
         """Columns that must be read to answer."""
         return {*self.breaks, *self.texts, *self.present, *(STRETCHES[s][0] for s in self.stretches)}
 
-    def _add(self, pattern: Pattern) -> None:
+    def needed(self, record: Record) -> int:
+        """Which of the parts may decide about lines with the MIDDLE of a record, as bits: what is asked by patterns that it lets pass."""
+        names: set[str] = set()
+        for settled, parts in self._needs:
+            if not parts <= names and all(test(field_value(record, name)) for name, test in settled):
+                names |= parts
+        return sum(1 << i for i, part in enumerate(self.parts) if part in names)
+
+    def _add(self, pattern: Pattern) -> tuple[list[tuple[str, Test]], set[str]]:
+        """Notes what a pattern asks: what MIDDLE alone answers, and the parts that answer all else."""
         tests: dict[str, dict[str, Test]] = {}
         choices: dict[str, Outcome] = {}
+        settled: dict[str, Test] = {}
+        parts: set[str] = set()
         for name, condition in pattern.when.items():
-            if stretch := self._place(name, condition):
+            stretch, own = self._place(name, condition)
+            if stretch:
                 tests.setdefault(stretch, {})[name] = compile_condition(condition)
+            if stretch == MIDDLE or not own:
+                settled[name] = compile_condition(condition)
+            parts |= own
         if pattern.cause_by:
-            own = pattern.when.get(pattern.cause_field)
+            own_condition = pattern.when.get(pattern.cause_field)
             # where the pattern asks for certain values, these are told apart already
-            certain = own is not None and normal(own).keys() <= {"equals", "one_of"}
-            if stretch := self._place(pattern.cause_field, own if certain else None):
+            certain = own_condition is not None and normal(own_condition).keys() <= {"equals", "one_of"}
+            stretch, own = self._place(pattern.cause_field, own_condition if certain else None)
+            if stretch:
                 choices[stretch] = _choice(pattern)
+            parts |= own
         for stretch in {**tests, **choices}.keys() - {MIDDLE}:
             outcome = _outcome(tests.get(stretch, {}), pattern.when, choices.get(stretch))
             self.stretches.setdefault(stretch, []).append(outcome)
+        return _ordered(settled, pattern.when), parts
 
-    def _place(self, name: str, condition: Any) -> str | None:
-        """Notes what a condition on a field (None: any question) asks for; the stretch that answers it alone, if there is one."""
+    def _place(self, name: str, condition: Any) -> tuple[str | None, set[str]]:
+        """Notes what a condition on a field (None: any question) asks for; the stretch that answers it alone, if there is one, and the
+        parts that answer it (MIDDLE is none). Without either all lines of the format have the same answer.
+        """
         sources = DERIVED.get(name, (name,))
         columns = [_COLUMN_OF.get(source, source) for source in sources]
         if len({STRETCH_OF.get(column) for column in columns}) == 1 and columns[0] in STRETCH_OF:
-            return STRETCH_OF[columns[0]]
+            return STRETCH_OF[columns[0]], {STRETCH_OF[columns[0]]} - {MIDDLE}
+        parts: set[str] = set()
         for source, column in zip(sources, columns, strict=True):
             if stretch := STRETCH_OF.get(column):  # one of several: each stretch is read without the others
+                parts.add(stretch)
                 if source not in self._values and stretch != MIDDLE:
                     self._values.add(source)
                     self.stretches.setdefault(stretch, []).append(_value(source))
             elif column in NUMBERS:
+                parts.add(column)
                 known, new = self._breaks.setdefault(column, set()), _breaks(condition)
                 self._breaks[column] = None if known is None or new is None else known | new
             elif column in TEXTS:
+                parts.add(column)
                 absent = name == "upstream_connected" or (
                     condition is not None and normal(condition).keys() == {"absent"}
                 )
                 (self._present if absent else self.texts).add(column)
             elif column == "start_time":
+                parts.add(column)
                 self.time = True
-            # all lines of the format agree in everything else
-        return None
+        return None, parts
 
 
 def _value(name: str) -> Outcome:
@@ -92,8 +118,8 @@ def _value(name: str) -> Outcome:
 
 
 def _outcome(tests: Mapping[str, Test], when: Mapping[str, Any], choice: Outcome | None) -> Outcome:
-    """Whether all tests hold, and then the choice. As in `Pattern.holds` regular expressions are asked last, and seldom compiled."""
-    ordered = sorted(tests.items(), key=lambda t: "regex" in normal(when[t[0]]))
+    """Whether all tests hold, and then the choice."""
+    ordered = _ordered(tests, when)
 
     def outcome(record: Record) -> object:
         for name, test in ordered:
@@ -102,6 +128,11 @@ def _outcome(tests: Mapping[str, Test], when: Mapping[str, Any], choice: Outcome
         return choice(record) if choice else True
 
     return outcome
+
+
+def _ordered(tests: Mapping[str, Test], when: Mapping[str, Any]) -> list[tuple[str, Test]]:
+    """As in `Pattern.holds` regular expressions are asked last, and seldom compiled."""
+    return sorted(tests.items(), key=lambda t: "regex" in normal(when[t[0]]))
 
 
 def _choice(pattern: Pattern) -> Outcome:

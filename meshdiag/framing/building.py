@@ -14,24 +14,31 @@ from meshdiag.framing.columns import BY_NAME, Type
 from meshdiag.framing.native import Array, take, used
 from meshdiag.framing.slab import Looked
 
+TIME: Final = pd.DatetimeTZDtype("us", "UTC")
+
 STR: Final = pd.StringDtype("pyarrow", na_value=np.nan)
 """pandas' own text type, kept by Arrow: what `str` means since pandas 3."""
 
 
 def to_pandas(batch: Batch, vocabulary: Mapping[str, Words], names: Sequence[str], first: int = 0) -> pd.DataFrame:
     """The frame with the columns `names`; its index begins with `first`. Categories are those that occur, sorted."""
-    building = _Building(batch, vocabulary)
-    arrays = {name: building.array(name) for name in names}
-    return pd.DataFrame(arrays, index=pd.RangeIndex(first, first + batch.rows), copy=False)
+    index = pd.RangeIndex(first, first + batch.rows)
+    building = _Building(batch, vocabulary, index)
+    return pd.DataFrame({name: building.array(name) for name in names}, index=index, copy=False)
+
+
+def _categorical(codes: Array, words: Sequence[str]) -> pd.Categorical:
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Index(words, dtype=STR)), validate=False)
 
 
 class _Building:
     """What columns of one batch have in common is made once."""
 
-    def __init__(self, batch: Batch, vocabulary: Mapping[str, Words]) -> None:
-        self._batch, self._vocabulary = batch, vocabulary
+    def __init__(self, batch: Batch, vocabulary: Mapping[str, Words], index: pd.Index) -> None:
+        self._batch, self._vocabulary, self._index = batch, vocabulary, index
         self._used: dict[tuple[int, int, int], Array] = {}
         self._no_texts: dict[int, pa.Array] = {}
+        self._nothing: dict[Type, pd.Series] = {}
 
     def array(self, name: str) -> Any:
         """A column as pandas keeps it."""
@@ -41,23 +48,37 @@ class _Building:
             case Type.LIST:
                 return self._tuples(pieces, list(self._vocabulary[column.source].index))
             case Type.CATEGORY:
-                codes, words = self._categories(name, self._vocabulary[name])
-                return pd.Categorical.from_codes(
-                    codes, dtype=pd.CategoricalDtype(pd.Index(words, dtype=STR)), validate=False
-                )
+                codes, words = self._categories(pieces, self._vocabulary[name])
+                return self._missing(Type.CATEGORY) if codes is None else _categorical(codes, words)
             case Type.INTEGER:
+                if all(isinstance(p, Same) for p in pieces):
+                    return self._missing(Type.INTEGER)
                 return pd.arrays.IntegerArray(*self._integers(name, pieces))
             case Type.TEXT:
                 texts = pa.chunked_array([self._texts(p) for p in pieces], pa.large_string())
                 return pd.arrays.ArrowStringArray(texts, dtype=STR)
             case Type.TIME:
-                return pd.DatetimeIndex(self._batch.plain(name).view("M8[us]"), copy=False).tz_localize("UTC").array
+                return pd.DatetimeIndex(self._batch.plain(name), dtype=TIME, copy=False).array
             case _:
                 return self._batch.plain(name)
 
-    def _categories(self, name: str, words: Words) -> tuple[Array, list[str]]:
-        """Codes into the sorted list of the words that occur (-1 missing), of the smallest type that does; and that list."""
-        pieces, every = self._batch.columns[name], list(words.index)
+    def _missing(self, kind: Type) -> pd.Series:
+        """A column without values. Many columns are: as they are Series they share it, until one of them is written to."""
+        if kind not in self._nothing:
+            rows = self._batch.rows
+            none = (
+                _categorical(np.full(rows, -1, np.int8), [])
+                if kind is Type.CATEGORY
+                else pd.arrays.IntegerArray(np.zeros(rows, np.int64), np.ones(rows, bool))
+            )
+            self._nothing[kind] = pd.Series(none, self._index, copy=False)
+        return self._nothing[kind]
+
+    def _categories(self, pieces: Sequence[Any], words: Words) -> tuple[Array | None, list[str]]:
+        """Codes into the sorted list of the words that occur (-1 missing), of the smallest type that does; and that list. None for
+        codes that all are missing.
+        """
+        every = list(words.index)
         occurs = np.zeros(len(every) + 1, bool)  # the last one: missing
         for piece in pieces:
             if isinstance(piece, Cut) and isinstance(piece.column, Looked):
@@ -65,6 +86,10 @@ class _Building:
             else:
                 occurs[piece.value if isinstance(piece, Same) else plain(piece, Type.CATEGORY)] = True
         kept = sorted((every[i], i) for i in np.flatnonzero(occurs[:-1]).tolist())
+        if not kept:
+            return None, []
+        if len(kept) == 1 and not occurs[-1]:
+            return np.zeros(self._batch.rows, np.int8), [kept[0][0]]  # zeros take no memory before they are written to
         small = np.int8 if len(kept) < 128 else np.int16 if len(kept) < 32_768 else np.int32
         renumbered = np.full(len(every) + 1, -1, small)
         renumbered[[i for _, i in kept]] = np.arange(len(kept))
@@ -112,9 +137,15 @@ class _Building:
 
     def _tuples(self, pieces: Sequence[Any], words: Sequence[str]) -> Array:
         """The comma lists with these codes as tuples, empty for a missing one. Rows share them."""
-        options = np.empty(len(words) + 1, object)
-        options[:] = [*(tuple(w.split(",")) for w in words), ()]
+        options = np.empty(len(words), object)
+        for i, word in enumerate(words):
+            options[i] = tuple(word.split(","))
         whole = np.empty(self._batch.rows, object)
+        whole.fill(())
+        codes = np.arange(len(words) + 1, dtype=np.min_scalar_type(len(words)))  # the last one: missing
         for piece, where in stretches(pieces, Type.CATEGORY):
-            self._look(piece, options, whole[where])
+            numbers = np.empty(where.stop - where.start, codes.dtype)
+            self._look(piece, codes, numbers)
+            there = np.flatnonzero(numbers < len(words))  # most requests have none
+            whole[where][there] = options[numbers[there]]
         return whole

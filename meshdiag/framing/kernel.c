@@ -20,7 +20,16 @@
 #include <immintrin.h>
 #endif
 
-#define VERSION 1 /* raised with every change of what native.py calls or gives */
+/* Which instructions may be used where the machine has them: 0 none but those that all have, 1 also AVX2, 2 also AVX-512. */
+#ifndef LEVEL
+#define LEVEL 2
+#endif
+#if LEVEL > 1 && defined(__x86_64__) && !defined(_WIN32) /* where the stack of such code is not aligned */
+#define WIDE __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,aes,vaes,bmi,bmi2,popcnt")))
+#endif
+#define INLINE inline __attribute__((always_inline))
+
+#define VERSION 2 /* raised with every change of what native.py calls or gives */
 #define STRETCHES 6
 #define NUMBERS 4
 #define TEXTS 6
@@ -50,10 +59,12 @@ typedef struct {
 typedef struct {
     Texts texts[STRETCHES];
     uint64_t seed;
-    uint32_t *marks;
+    uint32_t *marks; /* where they stand in the block, */
+    uint8_t *kinds;  /* and the bytes that stand there */
     size_t marks_room;
     int64_t microseconds; /* of the last minute that was read, */
     uint8_t minute[16];   /* and how it is written; not a minute before there was one */
+    int wide;             /* whether this machine has the instructions of the functions that are WIDE */
 } Kernel;
 
 /* A column of texts as Arrow keeps it; NULLs when nobody wants it. */
@@ -71,7 +82,8 @@ typedef struct {
     int64_t *time;
     int64_t *numbers[NUMBERS];
     uint8_t *missing[NUMBERS];
-    int32_t *rows[STRETCHES];
+    void *rows[STRETCHES];           /* the numbers of their texts: */
+    int32_t rows_size[STRETCHES];    /* of two bytes, when there is no greater one, or four */
     Column columns[TEXTS];
     int32_t *begin, *end; /* of each row of this block, from 0 on: where the line without its wrapper lies */
     int64_t lines;        /* all of the block */
@@ -116,6 +128,33 @@ static inline int equal(const uint8_t *a, const uint8_t *b, uint32_t size) {
     return !difference;
 }
 
+#ifdef WIDE
+/* The same for machines with wide registers: texts of other sizes are read without another branch, which nothing could foresee. */
+WIDE static inline __m512i at_most_64(const uint8_t *p, uint32_t size) {
+    return _mm512_maskz_loadu_epi8(size < 64 ? _bzhi_u64(~0ull, size) : ~0ull, p);
+}
+
+WIDE static inline uint64_t hashed_wide(const uint8_t *p, uint32_t size, uint64_t seed) {
+    const __m512i key = _mm512_set_epi64(0x1D8E4E27C47D124F, 0x589965CC75374CC3, 0x2127599BF4325C37, 0x0EB44ACCAB455D16, 0x6A09E667F3BCC908,
+                                         0x3C6EF372FE94F82B, 0x510E527FADE682D1, 0x1F83D9ABFB41BD6B);
+    __m512i state = _mm512_xor_si512(key, _mm512_set1_epi64((int64_t)(seed ^ (size * 0x9E3779B97F4A7C15ull))));
+    for (; size > 64; size -= 64, p += 64) state = _mm512_aesenc_epi128(_mm512_xor_si512(state, _mm512_loadu_si512(p)), state);
+    state = _mm512_aesenc_epi128(_mm512_xor_si512(state, at_most_64(p, size)), state);
+    __m256i half = _mm256_aesenc_epi128(_mm512_extracti64x4_epi64(state, 1), _mm512_castsi512_si256(state));
+    __m128i quarter = _mm_aesenc_si128(_mm256_extracti128_si256(half, 1), _mm256_castsi256_si128(half));
+    return (uint64_t)_mm_cvtsi128_si64(_mm_aesenc_si128(quarter, _mm512_castsi512_si128(key)));
+}
+
+WIDE static inline int equal_wide(const uint8_t *a, const uint8_t *b, uint32_t size) {
+    for (; size > 64; size -= 64, a += 64, b += 64)
+        if (_mm512_cmpneq_epi8_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b))) return 0;
+    return !_mm512_cmpneq_epi8_mask(at_most_64(a, size), at_most_64(b, size));
+}
+#else
+#define hashed_wide hashed
+#define equal_wide equal
+#endif
+
 static int widen(Texts *t) {
     uint32_t mask = t->mask * 2 + 1;
     uint64_t *slots = calloc((size_t)mask + 1, sizeof *slots);
@@ -151,13 +190,13 @@ static int64_t added(Texts *t, uint32_t at, uint64_t h, const uint8_t *p, uint32
 }
 
 /* The number of a text; -1 when there is no memory. */
-static inline int64_t number_of(Texts *t, const uint8_t *p, uint32_t size, uint64_t seed) {
-    uint64_t h = hashed(p, size, seed), slot;
+static INLINE int64_t number_of(Texts *t, const uint8_t *p, uint32_t size, uint64_t seed, const int wide) {
+    uint64_t h = wide ? hashed_wide(p, size, seed) : hashed(p, size, seed), slot;
     uint32_t at = (uint32_t)h & t->mask;
     for (; (slot = t->slots[at]); at = (at + 1) & t->mask) {
         if ((slot ^ h) >> 32) continue;
         const Entry *e = &t->entries[(uint32_t)slot - 1];
-        if (e->size == size && equal(e->text, p, size)) return (uint32_t)slot - 1;
+        if (e->size == size && (wide ? equal_wide(e->text, p, size) : equal(e->text, p, size))) return (uint32_t)slot - 1;
     }
     return added(t, at, h, p, size);
 }
@@ -176,12 +215,22 @@ static int prepared(Texts *t) {
     return t->entries && t->slots;
 }
 
+static int is_wide(void) {
+#ifdef WIDE
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2") &&
+           __builtin_cpu_supports("vaes") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+#else
+    return 0;
+#endif
+}
+
 EXPORT int meshdiag_version(void) { return VERSION; }
 
 EXPORT void meshdiag_free(Kernel *k) {
     if (!k) return;
     for (int s = 0; s < STRETCHES; s++) emptied(&k->texts[s]);
     free(k->marks);
+    free(k->kinds);
     free(k);
 }
 
@@ -189,6 +238,7 @@ EXPORT Kernel *meshdiag_new(uint64_t seed) {
     Kernel *k = calloc(1, sizeof *k);
     if (!k) return NULL;
     k->seed = seed;
+    k->wide = is_wide();
     int good = 1;
     for (int s = 0; s < STRETCHES; s++) good &= prepared(&k->texts[s]);
     if (good) return k;
@@ -217,8 +267,9 @@ static inline uint32_t *put_marks(uint32_t *to, uint64_t mask, uint32_t at) {
     return to + count;
 }
 
-/* Marks of block[from:to] as offsets in the block; how many. Writes up to 64 beyond these. Up to 63 bytes behind `to` are read. */
-#if defined(__x86_64__)
+/* Marks of block[from:to] as offsets in the block, and their kinds; how many. Writes up to 64 beyond these. Up to 63 bytes behind `to`
+   are read. */
+#if LEVEL > 0 && defined(__x86_64__)
 __attribute__((target("avx2,bmi,popcnt"))) static size_t marks_avx2(const uint8_t *block, uint32_t from, uint32_t to, uint32_t *marks) {
     const __m256i above = _mm256_set1_epi8(' ' + 1), quote = _mm256_set1_epi8('"');
     uint32_t *end = marks;
@@ -235,7 +286,36 @@ __attribute__((target("avx2,bmi,popcnt"))) static size_t marks_avx2(const uint8_
 }
 #endif
 
-static size_t marks_of(const uint8_t *block, uint32_t from, uint32_t to, uint32_t *marks) {
+#ifdef WIDE
+WIDE static inline void put_wide(uint32_t *to, __m128i places, uint32_t at) {
+    _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_cvtepu8_epi32(places), _mm512_set1_epi32((int)at)));
+}
+
+WIDE static size_t marks_wide(const uint8_t *block, uint32_t from, uint32_t to, uint32_t *marks, uint8_t *kinds) {
+    uint8_t numbers[64];
+    for (int i = 0; i < 64; i++) numbers[i] = (uint8_t)i;
+    const __m512i blank = _mm512_set1_epi8(' '), quote = _mm512_set1_epi8('"'), places = _mm512_loadu_si512(numbers);
+    size_t end = 0;
+    for (uint32_t at = from; at < to; at += 64) {
+        __m512i x = _mm512_loadu_si512(block + at);
+        uint64_t mask = _mm512_cmple_epi8_mask(x, blank) | _mm512_cmpeq_epi8_mask(x, quote);
+        if (to - at < 64) mask = _bzhi_u64(mask, to - at);
+        __m512i found = _mm512_maskz_compress_epi8(mask, places);
+        int count = __builtin_popcountll(mask);
+        _mm512_storeu_si512(kinds + end, _mm512_maskz_compress_epi8(mask, x));
+        put_wide(marks + end, _mm512_castsi512_si128(found), at);
+        if (count > 16) {
+            put_wide(marks + end + 16, _mm512_extracti32x4_epi32(found, 1), at);
+            put_wide(marks + end + 32, _mm512_extracti32x4_epi32(found, 2), at);
+            put_wide(marks + end + 48, _mm512_extracti32x4_epi32(found, 3), at);
+        }
+        end += (size_t)count;
+    }
+    return end;
+}
+#endif
+
+static size_t marks_plain(const uint8_t *block, uint32_t from, uint32_t to, uint32_t *marks) {
     uint32_t *end = marks;
     for (uint32_t at = from; at < to; at += 64) {
         uint64_t mask = 0;
@@ -254,12 +334,16 @@ static size_t marks_of(const uint8_t *block, uint32_t from, uint32_t to, uint32_
     return (size_t)(end - marks);
 }
 
-static size_t find_marks(const uint8_t *block, uint32_t from, uint32_t to, uint32_t *marks) {
-#if defined(__x86_64__)
+static size_t find_marks(const uint8_t *block, uint32_t from, uint32_t to, uint32_t *marks, uint8_t *kinds) {
+    size_t count;
+#if LEVEL > 0 && defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt"))
-        return marks_avx2(block, from, to, marks);
+        count = marks_avx2(block, from, to, marks);
+    else
 #endif
-    return marks_of(block, from, to, marks);
+    count = marks_plain(block, from, to, marks);
+    for (size_t i = 0; i < count; i++) kinds[i] = block[marks[i]];
+    return count;
 }
 
 /* --- numbers and times --- */
@@ -337,10 +421,9 @@ static inline int read_head(Kernel *k, const uint8_t *p, int64_t *time) {
 
 /* --- the line --- */
 
-static inline int fits(const Column *c, int64_t row, int64_t size) { return !c->data || c->offsets[row] + size + 32 <= c->room; }
+static INLINE int fits(const Column *c, int64_t row, int64_t size) { return !c->data || c->offsets[row] + size + 32 <= c->room; }
 
-static inline void put(const Column *c, int64_t row, const uint8_t *p, int64_t size) {
-    if (!c->data) return;
+static INLINE void put(const Column *c, int64_t row, const uint8_t *p, int64_t size) {
     int there = !(size == 1 && *p == '-');
     if (!there) size = 0;
     int64_t at = c->offsets[row];
@@ -352,141 +435,165 @@ static inline void put(const Column *c, int64_t row, const uint8_t *p, int64_t s
     c->offsets[row + 1] = at + size;
 }
 
-/* The next mark must be `stop` and stand behind a value that is not empty. */
-#define VALUE(name, from, stop)                                            \
-    const uint8_t *name = block + *mark++;                                 \
-    if (*name != (stop) || name == (from)) return NULL;
+/* A line is told by its marks alone: which ones there are, and where. Not one of them is passed before it is known to be none of a line
+   end, so no line is left; what is read behind the last one is not used. */
+/* Blanks may stand in a value in quotes. */
+#define QUOTED                                                             \
+    while (*kind == ' ') kind++, mark++;
 
-/* The same for a value in quotes, in which blanks may stand; behind it stands a blank. */
-#define QUOTED(name, from)                                                 \
-    while (block[*mark] == ' ') mark++;                                    \
-    VALUE(name, from, '"')                                                 \
-    if (name[1] != ' ') return NULL;                                       \
-    mark++;
-
-/* Between two values in quotes: the quote that begins the second one. */
-#define OPENS(at)                                                          \
-    if (*(at) != '"') return NULL;                                         \
-    mark++;
+/* The value that begins at `from` ends here; behind it begins another one in quotes. */
+#define NEXT(name, from)                                                   \
+    QUOTED                                                                 \
+    if (word(kind) << 40 != FORM(0, 0, 0, 0, 0, '"', ' ', '"')) return NULL; \
+    const uint32_t name = mark[0];                                         \
+    bad |= (name == (from)) | (mark[2] != name + 2);                       \
+    mark += 3, kind += 3;
 
 /* Reads the line that begins at `start` and has the marks from `mark` on as the next row. Returns the mark of its end when it is taken;
-   NULL when it is not, or (`*failed`) there is no memory. Every mark that is passed is none of a line end, so the last one is never. */
-static inline const uint32_t *read_line(Kernel *k, const uint8_t *block, const uint8_t *start, const uint32_t *mark, const Output *out,
-                                        int64_t row, int *failed, int64_t line_row) {
-    const uint8_t *head = start;
+   NULL when it is not, or (`*failed`) there is no memory. `roomy`: it is known that all texts fit. */
+static INLINE const uint32_t *read_line(Kernel *k, const uint8_t *block, uint32_t start, const uint32_t *mark, const uint8_t *kind,
+                                        const Output *out, int64_t line_row, const int roomy, const int wide, int *failed) {
+    const int64_t row = out->row;
+    uint32_t head = start;
     int64_t time;
-    if (*head != '[') {
-        if (*head < '0' || *head > '9' || !kubelet_time(head)) return NULL;
-        head += 31;
-        mark++;
+    if (block[head] != '[') {
+        if (block[head] < '0' || block[head] > '9' || !kubelet_time(block + head)) return NULL;
+        head += 31, mark++, kind++;
     }
-    if (!read_head(k, head, &time)) return NULL;
-    mark += 2;
-    const uint8_t *method = head + 28;
-    VALUE(method_end, method, ' ')
-    const uint8_t *path = method_end + 1;
-    VALUE(path_end, path, ' ')
-    const uint8_t *middle = path_end + 1;
-    const uint8_t *at = block + *mark++;
-    if (*at != '"' || at[1] != ' ') return NULL;
-    mark++;
-    for (int i = 0; i < 4; i++) { /* code, flags, and details, which may be empty: the caller looks at them */
-        at = block + *mark++;
-        if (*at != ' ') return NULL;
-    }
-    OPENS(at + 1)
-    QUOTED(middle_end, at + 2)
-    at = middle_end + 1;
+    if (!read_head(k, block + head, &time)) return NULL;
+
+    /* `[2026-11-22T08:00:00.003Z] "GET / HTTP/1.1" 200 - via_upstream - "`; code, flags, and details may be empty: the caller looks at them */
+    if (word(kind) != FORM(' ', '"', ' ', ' ', '"', ' ', ' ', ' ') || word(kind + 3) != FORM(' ', '"', ' ', ' ', ' ', ' ', ' ', '"')) return NULL;
+    const uint32_t method = head + 28, method_end = mark[2], path = method_end + 1, path_end = mark[3], middle = path_end + 1;
+    int bad = (method_end == method) | (path_end == path) | (mark[5] != mark[4] + 1) | (mark[10] != mark[9] + 1);
+    const uint32_t reason = mark[10] + 1;
+    mark += 11, kind += 11;
+
+    /* `-" 0 1285 59 58 "` */
+    QUOTED
+    if (word(kind) << 8 != FORM(0, '"', ' ', ' ', ' ', ' ', ' ', '"')) return NULL;
+    const uint32_t middle_end = mark[0];
+    bad |= (middle_end == reason) | (mark[1] != middle_end + 1) | (mark[6] != mark[5] + 1);
     int64_t numbers[NUMBERS];
     uint8_t missing[NUMBERS];
-    for (int i = 0; i < NUMBERS; i++) {
-        const uint8_t *end = block + *mark++;
-        if (*end != ' ' || !integer(at + 1, end, &numbers[i], &missing[i])) return NULL;
-        at = end;
-    }
-    OPENS(at + 1)
-    const uint8_t *forwarded = at + 2;
-    QUOTED(forwarded_end, forwarded)
-    OPENS(forwarded_end + 2)
-    const uint8_t *agent = forwarded_end + 3;
-    QUOTED(agent_end, agent)
-    OPENS(agent_end + 2)
-    const uint8_t *id = agent_end + 3;
-    QUOTED(id_end, id)
-    OPENS(id_end + 2)
-    const uint8_t *called = id_end + 3;
-    QUOTED(called_end, called)
-    OPENS(called_end + 2)
-    QUOTED(host_end, called_end + 3)
-    VALUE(cluster_end, host_end + 2, ' ')
-    const uint8_t *upstream = cluster_end + 1;
-    VALUE(upstream_end, upstream, ' ')
-    const uint8_t *local = upstream_end + 1;
-    VALUE(local_end, local, ' ')
-    const uint8_t *remote = local_end + 1;
-    VALUE(remote_end, remote, ' ')
-    const uint8_t *name = remote_end + 1;
-    VALUE(name_end, name, ' ')
-    VALUE(end, name_end + 1, '\n')
-    if (end - start > LINE_LIMIT || row >= out->room) return NULL;
+    for (int i = 0; i < NUMBERS; i++)
+        if (!integer(block + mark[i + 1] + 1, block + mark[i + 2], &numbers[i], &missing[i])) return NULL;
+    const uint32_t forwarded = mark[6] + 1;
+    mark += 7, kind += 7;
 
-    const uint8_t *texts[TEXTS][2] = {{path, path_end},         {forwarded, forwarded_end}, {id, id_end},
-                                      {upstream, upstream_end}, {remote, remote_end},       {head, end}};
-    for (int t = 0; t < TEXTS; t++)
-        if (!fits(&out->columns[t], row, texts[t][1] - texts[t][0])) return NULL;
-    const uint8_t *spans[STRETCHES][2] = {{method, method_end}, {middle, middle_end}, {agent, agent_end},
-                                          {called, cluster_end}, {local, local_end},   {name, end}};
-    for (int s = 0; s < STRETCHES; s++) {
-        if (!out->rows[s]) continue;
-        int64_t number = number_of(&k->texts[s], spans[s][0], (uint32_t)(spans[s][1] - spans[s][0]), k->seed);
-        if (number < 0) {
-            *failed = 1;
-            return NULL;
+    /* `-" "curl/8.5.0" "41dbb472" "reviews:9080" "` */
+    NEXT(forwarded_end, forwarded)
+    const uint32_t agent = forwarded_end + 3;
+    NEXT(agent_end, agent)
+    const uint32_t id = agent_end + 3;
+    NEXT(id_end, id)
+    const uint32_t called = id_end + 3;
+    NEXT(called_end, called)
+    const uint32_t host = called_end + 3;
+
+    /* `10.0.0.7:9080" outbound|9080||reviews.default 10.1.1.1:54556 10.96.0.1:9080 10.1.1.1:55722 - default` */
+    QUOTED
+    if (word(kind) != FORM('"', ' ', ' ', ' ', ' ', ' ', ' ', '\n')) return NULL;
+    bad |= (mark[0] == host) | (mark[1] != mark[0] + 1);
+    for (int i = 1; i < 7; i++) bad |= mark[i + 1] == mark[i] + 1;
+    const uint32_t cluster_end = mark[2], upstream_end = mark[3], local_end = mark[4], remote_end = mark[5], end = mark[7];
+    if (bad | (end - start > LINE_LIMIT) | (row >= out->room)) return NULL;
+
+    const uint32_t texts[TEXTS][2] = {{path, path_end},
+                                      {forwarded, forwarded_end},
+                                      {id, id_end},
+                                      {cluster_end + 1, upstream_end},
+                                      {local_end + 1, remote_end},
+                                      {head, end}};
+    const uint32_t spans[STRETCHES][2] = {{method, method_end}, {middle, middle_end},           {agent, agent_end},
+                                          {called, cluster_end}, {upstream_end + 1, local_end}, {remote_end + 1, end}};
+    if (!roomy)
+        for (int t = 0; t < TEXTS; t++)
+            if (!fits(&out->columns[t], row, texts[t][1] - texts[t][0])) return NULL;
+#pragma GCC unroll 6
+    for (int s = 0; s < STRETCHES; s++)
+        if (out->rows[s]) {
+            int64_t number = number_of(&k->texts[s], block + spans[s][0], spans[s][1] - spans[s][0], k->seed, wide);
+            if (number < 0) {
+                *failed = 1;
+                return NULL;
+            }
+            if (out->rows_size[s] == 2)
+                ((uint16_t *)out->rows[s])[row] = (uint16_t)number;
+            else
+                ((int32_t *)out->rows[s])[row] = (int32_t)number;
         }
-        out->rows[s][row] = (int32_t)number;
-    }
-    for (int t = 0; t < TEXTS; t++) put(&out->columns[t], row, texts[t][0], texts[t][1] - texts[t][0]);
+#pragma GCC unroll 6
+    for (int t = 0; t < TEXTS; t++)
+        if (out->columns[t].data) put(&out->columns[t], row, block + texts[t][0], texts[t][1] - texts[t][0]);
+#pragma GCC unroll 4
     for (int i = 0; i < NUMBERS; i++)
         if (out->numbers[i]) {
             out->numbers[i][row] = numbers[i];
             out->missing[i][row] = missing[i];
         }
     out->time[row] = time;
-    out->begin[line_row] = (int32_t)(head - block);
-    out->end[line_row] = (int32_t)(end - block);
-    return mark - 1;
+    out->begin[line_row] = (int32_t)head;
+    out->end[line_row] = (int32_t)end;
+    return mark + 7;
 }
 
-/* Reads the lines of block[from:to]. 0 when there is no memory. */
-static int read_portion(Kernel *k, const uint8_t *block, uint32_t from, uint32_t to, int64_t base, int64_t first, Output *out) {
-    size_t room = (size_t)(to - from) + PAD;
-    if (room > k->marks_room) {
-        uint32_t *marks = malloc(room * sizeof *marks);
-        if (!marks) return 0;
-        free(k->marks);
-        k->marks = marks;
-        k->marks_room = room;
-    }
-    const uint32_t *mark = k->marks, *last = mark + find_marks(block, from, to, k->marks);
-    const uint8_t *start = block + from;
-    int failed = 0;
+/* Reads the lines of block[from:to], which have so many marks. 0 when there is no memory. */
+static INLINE int read_lines(Kernel *k, const uint8_t *block, uint32_t from, uint32_t to, size_t count, int64_t base, int64_t first, Output *output,
+                             const int wide) {
+    Output local = *output, *const out = &local; /* nothing that is written to its columns can change it */
+    const uint32_t *mark = k->marks, *const last = mark + count;
+    uint32_t start = from;
+    int failed = 0, roomy = 1;
+    for (int t = 0; t < TEXTS; t++) roomy &= fits(&out->columns[t], out->row, to - from);
     while (mark < last) {
-        const uint32_t *end = read_line(k, block, start, mark, out, out->row, &failed, out->row - first);
-        if (failed) return 0;
+        const uint8_t *kind = k->kinds + (mark - k->marks);
+        const uint32_t *end = read_line(k, block, start, mark, kind, out, out->row - first, roomy, wide, &failed);
+        if (failed) break;
         if (end) {
-            out->offset[out->row++] = base + (start - block);
+            out->offset[out->row++] = base + start;
         } else {
             end = mark;
             while (block[*end] != '\n') end++;
-            out->other_begin[out->others] = (int32_t)(start - block);
+            out->other_begin[out->others] = (int32_t)start;
             out->other_end[out->others] = (int32_t)*end;
             out->other_row[out->others++] = (int32_t)(out->row - first);
         }
         out->lines++;
-        start = block + *end + 1;
+        start = *end + 1;
         mark = end + 1;
     }
-    return 1;
+    *output = local;
+    return !failed;
+}
+
+#ifdef WIDE
+WIDE static int read_wide(Kernel *k, const uint8_t *block, uint32_t from, uint32_t to, int64_t base, int64_t first, Output *out) {
+    size_t count = marks_wide(block, from, to, k->marks, k->kinds);
+    return read_lines(k, block, from, to, count, base, first, out, 1);
+}
+#endif
+
+static int read_plain(Kernel *k, const uint8_t *block, uint32_t from, uint32_t to, int64_t base, int64_t first, Output *out) {
+    size_t count = find_marks(block, from, to, k->marks, k->kinds);
+    return read_lines(k, block, from, to, count, base, first, out, 0);
+}
+
+static int read_portion(Kernel *k, const uint8_t *block, uint32_t from, uint32_t to, int64_t base, int64_t first, Output *out) {
+    size_t room = (size_t)(to - from) + PAD;
+    if (room > k->marks_room) {
+        free(k->marks);
+        free(k->kinds);
+        k->marks_room = 0;
+        k->marks = malloc(room * sizeof *k->marks);
+        k->kinds = malloc(room);
+        if (!k->marks || !k->kinds) return 0;
+        k->marks_room = room;
+    }
+#ifdef WIDE
+    if (k->wide) return read_wide(k, block, from, to, base, first, out);
+#endif
+    return read_plain(k, block, from, to, base, first, out);
 }
 
 /* Reads block[:size], which lies at `base` in its stream. 0 when there is no memory. */
@@ -508,6 +615,16 @@ EXPORT int meshdiag_read(Kernel *k, const uint8_t *block, int64_t size, int64_t 
 
 /* --- which rows agree --- */
 
+/* Numbers of two bytes, or of four. */
+typedef struct {
+    const void *numbers;
+    int64_t size;
+} Index;
+
+static inline int32_t number_at(const Index *i, int64_t row) {
+    return i->size == 2 ? ((const uint16_t *)i->numbers)[row] : ((const int32_t *)i->numbers)[row];
+}
+
 /* One of the things by which rows are told apart. Which of the pointers are set says how it is found for a row:
    table and index  table[index[row]]
    index            index[row]
@@ -515,7 +632,8 @@ EXPORT int meshdiag_read(Kernel *k, const uint8_t *block, int64_t size, int64_t 
    bits             whether the bit is set
    values           the value itself */
 typedef struct {
-    const int32_t *table, *index;
+    Index index;
+    const int32_t *table;
     const int64_t *values, *breaks;
     const uint8_t *missing, *bits;
     int64_t breaks_count, bits_offset;
@@ -523,11 +641,10 @@ typedef struct {
 
 #define PARTS 64
 
-/* Combinations of `width` numbers, numbered as they come. */
+/* Combinations of numbers, numbered as they come. */
 typedef struct {
     Texts known;
     uint64_t seed;
-    int32_t width;
 } Combinations;
 
 EXPORT void meshdiag_free_combinations(Combinations *c) {
@@ -536,11 +653,9 @@ EXPORT void meshdiag_free_combinations(Combinations *c) {
     free(c);
 }
 
-EXPORT Combinations *meshdiag_new_combinations(int width, uint64_t seed) {
-    if (width < 0 || width > PARTS) return NULL;
+EXPORT Combinations *meshdiag_new_combinations(uint64_t seed) {
     Combinations *c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    c->width = width;
     c->seed = seed;
     if (prepared(&c->known)) return c;
     meshdiag_free_combinations(c);
@@ -548,7 +663,7 @@ EXPORT Combinations *meshdiag_new_combinations(int width, uint64_t seed) {
 }
 
 static inline int64_t part_of(const Part *p, int64_t row) {
-    if (p->index) return p->table ? p->table[p->index[row]] : p->index[row];
+    if (p->index.numbers) return p->table ? p->table[number_at(&p->index, row)] : number_at(&p->index, row);
     if (p->bits) return p->bits[(row + p->bits_offset) >> 3] >> ((row + p->bits_offset) & 7) & 1;
     if (!p->breaks) return p->missing && p->missing[row] ? -1 : p->values[row];
     if (p->missing[row]) return -1;
@@ -557,33 +672,50 @@ static inline int64_t part_of(const Part *p, int64_t row) {
     return below;
 }
 
-/* Writes the number of each row's combination, and of each new combination its first row; how many are new, -1 when there is no memory. */
-EXPORT int64_t meshdiag_combine(Combinations *c, const Part *parts, int64_t rows, int32_t *numbers, int64_t *first) {
-    int64_t key[PARTS + 1] = {0};
-    uint32_t before = c->known.count;
+/* Writes the number of each row's combination: of its index, and of the parts that `needed` says of it. Of each new combination its first row;
+   how many are new, -1 when there is no memory. `size`: of a number that is written, in bytes. */
+EXPORT int64_t meshdiag_combine(Combinations *c, const Index *index, const uint64_t *needed, const Part *parts, int64_t rows, int32_t size,
+                                void *numbers, int64_t *first) {
+    int64_t key[1 + PARTS + 1] = {0}; /* eight bytes behind it are readable */
+    const uint32_t before = c->known.count;
     for (int64_t row = 0; row < rows; row++) {
-        for (int i = 0; i < c->width; i++) key[i] = part_of(&parts[i], row);
-        uint32_t count = c->known.count;
-        int64_t number = number_of(&c->known, (const uint8_t *)key, (uint32_t)c->width * 8, c->seed);
+        uint32_t used = 1;
+        const int32_t at = number_at(index, row);
+        key[0] = at; /* which also says what the others are */
+        for (uint64_t bits = needed[at]; bits; bits &= bits - 1) key[used++] = part_of(&parts[__builtin_ctzll(bits)], row);
+        const uint32_t count = c->known.count;
+        /* what was just written cannot be read at once by wide registers */
+        int64_t number = number_of(&c->known, (const uint8_t *)key, used * 8, c->seed, 0);
         if (number < 0) return -1;
         if (c->known.count > count) first[number - before] = row;
-        numbers[row] = (int32_t)number;
+        if (size == 2)
+            ((uint16_t *)numbers)[row] = (uint16_t)number;
+        else
+            ((int32_t *)numbers)[row] = (int32_t)number;
     }
     return c->known.count - before;
 }
 
 /* --- what tables say of rows --- */
 
-EXPORT void meshdiag_take(int width, const void *table, const int32_t *index, int64_t rows, void *to) {
+#define TAKE(type)                                                                                                                  \
+    if (index->size == 2)                                                                                                           \
+        for (int64_t i = 0; i < rows; i++) ((type *)to)[i] = ((const type *)table)[((const uint16_t *)index->numbers)[i]];          \
+    else                                                                                                                            \
+        for (int64_t i = 0; i < rows; i++) ((type *)to)[i] = ((const type *)table)[((const int32_t *)index->numbers)[i]];           \
+    break;
+
+/* Writes table[index[row]] of all rows; their values have so many bytes. */
+EXPORT void meshdiag_take(int width, const void *table, const Index *index, int64_t rows, void *to) {
     switch (width) {
-    case 1: for (int64_t i = 0; i < rows; i++) ((uint8_t *)to)[i] = ((const uint8_t *)table)[index[i]]; break;
-    case 2: for (int64_t i = 0; i < rows; i++) ((uint16_t *)to)[i] = ((const uint16_t *)table)[index[i]]; break;
-    case 4: for (int64_t i = 0; i < rows; i++) ((uint32_t *)to)[i] = ((const uint32_t *)table)[index[i]]; break;
-    case 8: for (int64_t i = 0; i < rows; i++) ((uint64_t *)to)[i] = ((const uint64_t *)table)[index[i]]; break;
+    case 1: TAKE(uint8_t)
+    case 2: TAKE(uint16_t)
+    case 4: TAKE(uint32_t)
+    case 8: TAKE(uint64_t)
     }
 }
 
 /* Sets used[index[row]] for all rows. */
-EXPORT void meshdiag_mark(const int32_t *index, int64_t rows, uint8_t *used) {
-    for (int64_t i = 0; i < rows; i++) used[index[i]] = 1;
+EXPORT void meshdiag_mark(const Index *index, int64_t rows, uint8_t *used) {
+    for (int64_t i = 0; i < rows; i++) used[number_at(index, i)] = 1;
 }

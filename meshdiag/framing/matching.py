@@ -1,14 +1,15 @@
 """Which pattern recognises an access log line, decided once for all lines that agree in what decides.
 
-What decides are how the request ended (the stretch `middle`), and the answers to what patterns ask of anything else (`asking.py`), which
-are taken once of each distinct text, not of each line. So a line comes down to a few small numbers, and lines with the same numbers
-match alike: one of them goes the whole way.
+What decides are how the request ended (the stretch `middle`), and the answers to what the patterns that this lets pass ask of anything
+else (`asking.py`), which are taken once of each distinct text, not of each line. So a line comes down to a few small numbers, and lines
+with the same numbers match alike: one of them goes the whole way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from meshdiag.catalogue import NONE, Catalogue
 from meshdiag.engine.classify import Classifier
-from meshdiag.engine.scan import alarming
+from meshdiag.engine.scan import Scanner, alarming
 from meshdiag.formats.access import parse
 from meshdiag.framing import native
 from meshdiag.framing.access import MATCHED, MIDDLE, TEXTS, AccessLog, Block, Stretch
@@ -24,7 +25,6 @@ from meshdiag.framing.asking import Asked, Outcome
 from meshdiag.framing.batch import Cut, Vocabulary
 from meshdiag.framing.native import Array, Combinations, Part
 from meshdiag.framing.plain import PlainCombinations
-from meshdiag.framing.slab import Table
 from meshdiag.model import Kind, Record
 
 COLUMNS: Final = ("cause", "pattern", "confidence")
@@ -46,13 +46,15 @@ class Matching:
     def __init__(
         self,
         catalogue: Catalogue,
-        classifier: Classifier,
         vocabulary: Vocabulary,
         log: AccessLog,
         asked: Asked,
+        access_log: Any,
         pure: bool,
     ) -> None:
-        self._classifier, self._log, self._vocabulary, self._asked = classifier, log, vocabulary, asked
+        self._catalogue, self._vocabulary, self._log, self._asked = catalogue, vocabulary, log, asked
+        self._access_log, self._pure = access_log, pure
+        self._of_lines = Classifier(catalogue)  # of one format: there is nothing that a filter would spare
         self._compiled = native.is_there() and not pure
         self._failures = frozenset(c.id for c in catalogue.causes.values() if c.kind is Kind.FAILURE)
         self._breaks = {n: None if b is None else np.array(b, np.int64) for n, b in asked.breaks.items()}
@@ -60,18 +62,25 @@ class Matching:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._table.rows) + sum(map(len, self._texts.values()))
+        return len(self._log.matched.rows) + sum(map(len, self._texts.values()))
 
     def clear(self) -> None:
         """The vocabulary begins anew."""
-        self._table = Table()
         self._outcomes = {name: _Outcomes(tests) for name, tests in self._asked.stretches.items()}
         self._texts: dict[str, dict[str, int]] = {name: {} for name in sorted(self._asked.texts)}
+        self._needed = np.zeros(0, np.uint64)  # by the rows of MIDDLE's table
         self._combinations: Combinations | PlainCombinations | None = None
+
+    @cached_property
+    def _of_any(self) -> Classifier:
+        return Scanner(self._catalogue, access_log=self._access_log, pure=self._pure, block=1).classifier
 
     def of_record(self, record: Record) -> Decided:
         """What is decided about a record."""
-        decision = self._classifier.decide(record)
+        return self._decided(record, self._of_any)
+
+    def _decided(self, record: Record, classifier: Classifier) -> Decided:
+        decision = classifier.decide(record)
         if decision is None:
             return Decided(failed=alarming(record))
         pattern, cause, _ = decision
@@ -81,30 +90,34 @@ class Matching:
 
     def of_block(self, block: Block) -> None:
         """Decide about the rows of a block; `piece` and `failed` tell what."""
-        parts = [*self._parts(block)]
+        ends = self._log.stretches[MIDDLE]
+        new = range(len(self._needed), len(ends.table.rows))
+        if new:
+            needed = [self._asked.needed(ends.record(row)) if ends.table.rows[row][0] else 0 for row in new]
+            self._needed = np.concatenate((self._needed, np.array(needed, np.uint64)))
+        index, parts = block.slab.index[MIDDLE][block.rows], [*self._parts(block)]
         if self._combinations is None:
-            self._combinations = Combinations(len(parts)) if self._compiled else PlainCombinations(len(parts))
-        for row in self._combinations.of(parts, block.slab.index[MATCHED][block.rows]):
+            self._combinations = Combinations() if self._compiled else PlainCombinations()
+        for row in self._combinations.of(index, self._needed, parts, block.slab.index[MATCHED][block.rows]):
             record = parse(block.line(row))
             assert record is not None, "only lines of the format are read in columns"
-            self._table.rows.append(self._codes(self.of_record(record)))
+            self._log.matched.rows.append(self._codes(self._decided(record, self._of_lines)))
 
     def piece(self, block: Block, name: str) -> Any:
         """The column cause, pattern or confidence of the rows of a block."""
-        return Cut(block.slab.looked(MATCHED, self._table, COLUMNS.index(name)), block.start, block.stop)
+        return Cut(block.slab.looked(MATCHED, self._log.matched, COLUMNS.index(name)), block.start, block.stop)
 
     def failed(self, block: Block) -> Array:
         """Which rows of a block failed."""
-        return self._table.column(len(COLUMNS))[block.slab.index[MATCHED][block.rows]] == 1
+        return self._log.matched.column(len(COLUMNS))[block.slab.index[MATCHED][block.rows]] == 1
 
     def _codes(self, decided: Decided) -> tuple[int, ...]:
         codes = (self._vocabulary[name].code(getattr(decided, name)) for name in COLUMNS)
         return (*codes, int(decided.failed))
 
     def _parts(self, block: Block) -> Iterator[Part]:
-        """What decides about each row."""
+        """What decides about each row, in the order of `Asked.parts`."""
         slab, rows = block.slab, block.rows
-        yield Part(index=slab.index[MIDDLE][rows])
         for name, outcomes in self._outcomes.items():
             yield Part(table=outcomes.of(self._log.stretches[name]), index=slab.index[name][rows])
         for name, breaks in self._breaks.items():

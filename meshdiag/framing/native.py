@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, byref, c_int, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_int, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ PAD: Final = 64
 FOLDER = Path(__file__).parent
 """Where the library is looked for."""
 
-_VERSION = 1
+_VERSION = 2
 """Of what is called here: a library that says another one was built of another `kernel.c`."""
 
 
@@ -46,6 +46,7 @@ class _Output(ctypes.Structure):
         ("numbers", c_void_p * len(NUMBERS)),
         ("missing", c_void_p * len(NUMBERS)),
         ("rows", c_void_p * len(STRETCHES)),
+        ("rows_size", c_int32 * len(STRETCHES)),
         ("columns", _Column * len(TEXTS)),
         ("begin", c_void_p),
         ("end", c_void_p),
@@ -57,10 +58,14 @@ class _Output(ctypes.Structure):
     )
 
 
+class _Index(ctypes.Structure):
+    _fields_ = (("numbers", c_void_p), ("size", c_int64))
+
+
 class _Part(ctypes.Structure):
     _fields_ = (
+        ("index", _Index),
         ("table", c_void_p),
-        ("index", c_void_p),
         ("values", c_void_p),
         ("breaks", c_void_p),
         ("missing", c_void_p),
@@ -76,11 +81,14 @@ _FUNCTIONS: Final[Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
     "count": (c_uint32, (c_void_p, c_int)),
     "text": (POINTER(c_uint8), (c_void_p, c_int, c_uint32, POINTER(c_uint32))),
     "read": (c_int, (c_void_p, c_void_p, c_int64, c_int64, POINTER(_Output))),
-    "new_combinations": (c_void_p, (c_int, c_uint64)),
+    "new_combinations": (c_void_p, (c_uint64,)),
     "free_combinations": (None, (c_void_p,)),
-    "combine": (c_int64, (c_void_p, POINTER(_Part), c_int64, c_void_p, c_void_p)),
-    "mark": (None, (c_void_p, c_int64, c_void_p)),
-    "take": (None, (c_int, c_void_p, c_void_p, c_int64, c_void_p)),
+    "combine": (
+        c_int64,
+        (c_void_p, POINTER(_Index), c_void_p, POINTER(_Part), c_int64, c_int32, c_void_p, c_void_p),
+    ),
+    "mark": (None, (POINTER(_Index), c_int64, c_void_p)),
+    "take": (None, (c_int, c_void_p, POINTER(_Index), c_int64, c_void_p)),
 }
 
 
@@ -122,8 +130,12 @@ def _seed() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
+def _index(array: Array) -> _Index:
+    return _Index(_at(array), array.itemsize)
+
+
 def _at(array: Array) -> int:
-    return int(array.ctypes.data)
+    return int(array.__array_interface__["data"][0])  # `array.ctypes.data` takes ten times as long
 
 
 class Kernel:
@@ -135,6 +147,8 @@ class Kernel:
         if not self._handle:
             raise MemoryError
         self._size = -1
+        self._slab: Slab | None = None
+        self._output = _Output()
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -156,10 +170,13 @@ class Kernel:
         each of these: valid until the next call. At most `rows` lines of so many bytes can be read.
         """
         if size > self._size:  # room for what a block of this size may give
-            self._size = size
+            self._size, self._slab = size, None
             self._spans = [room(rows, np.int32) for _ in range(2)]
             self._others = [room(size, np.int32) for _ in range(3)]
-        output = self._output(slab)
+        if slab is not self._slab:
+            self._slab, self._output = slab, self._output_to(slab)
+        output = self._output
+        output.row = slab.rows
         block = (c_uint8 * len(buffer)).from_buffer(buffer)
         if not self._library.read(self._handle, block, size, base, byref(output)):
             raise MemoryError
@@ -168,15 +185,15 @@ class Kernel:
         others = [a[: output.others] for a in self._others]
         return (begin, end), (others[0], others[1]), others[2]
 
-    def _output(self, slab: Slab) -> _Output:
-        output = _Output(slab.rows, slab.room, _at(slab.offset), _at(slab.time))
+    def _output_to(self, slab: Slab) -> _Output:
+        output = _Output(0, slab.room, _at(slab.offset), _at(slab.time))
         for i, name in enumerate(NUMBERS):
             if name in slab.numbers:
                 values, missing = slab.numbers[name]
                 output.numbers[i], output.missing[i] = _at(values), _at(missing)
         for i, name in enumerate(STRETCHES):
             if name in slab.index:
-                output.rows[i] = _at(slab.index[name])
+                output.rows[i], output.rows_size[i] = _at(slab.index[name]), slab.index[name].itemsize
         for i, name in enumerate(TEXTS):
             if name in slab.texts:
                 text = slab.texts[name]
@@ -190,11 +207,14 @@ Spans = tuple[Array, Array]
 """Where texts begin and end in a block."""
 
 
+MOST_PARTS: Final = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One of the things by which rows are told apart. Which of these are given says how:
 
-    table, index     table[index] (int32); without a table the index
+    table, index     table[index] (int32, and uint16 or int32); without a table the index
     values, missing  the value (int64), or -1 where it is missing; with `breaks` only how many of these are not above it
     bits, at         the bits from number `at` on
     """
@@ -209,12 +229,11 @@ class Part:
 
 
 class Combinations:
-    """Numbers the combinations of `width` parts as they come."""
+    """Numbers the combinations of a row's index and of the parts that this index needs, as they come."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self) -> None:
         self._library = _library()
-        self._handle = self._library.new_combinations(width, _seed())
-        self._width = width
+        self._handle = self._library.new_combinations(_seed())
         if not self._handle:
             raise MemoryError
 
@@ -222,18 +241,24 @@ class Combinations:
         if getattr(self, "_handle", None):
             self._library.free_combinations(self._handle)
 
-    def of(self, parts: Sequence[Part], numbers: Array) -> list[int]:
-        """Writes the number of each row's combination (int32); of each new one the first row."""
-        assert len(parts) == self._width
+    def of(self, index: Array, needed: Array, parts: Sequence[Part], numbers: Array) -> list[int]:
+        """Writes the number of each row's combination; of each new one the first row.
+
+        `index` and `numbers` are uint16 or int32; `needed` (uint64) says by the index which of the parts count, as bits: at most 64.
+        """
+        assert len(parts) <= MOST_PARTS
         given = (_Part * max(len(parts), 1))()
         for to, part in zip(given, parts, strict=False):
-            for name in ("table", "index", "values", "breaks", "missing", "bits"):
+            if part.index is not None:
+                to.index = _index(part.index)
+            for name in ("table", "values", "breaks", "missing", "bits"):
                 if (array := getattr(part, name)) is not None:
                     setattr(to, name, _at(array))
             to.breaks_count = 0 if part.breaks is None else len(part.breaks)
             to.bits_offset = part.at
         first = np.empty(len(numbers), np.int64)
-        new = self._library.combine(self._handle, given, len(numbers), _at(numbers), _at(first))
+        places = byref(_index(index)), _at(needed), given
+        new = self._library.combine(self._handle, *places, len(numbers), numbers.itemsize, _at(numbers), _at(first))
         if new < 0:
             raise MemoryError
         found: list[int] = first[:new].tolist()
@@ -241,23 +266,23 @@ class Combinations:
 
 
 def take(table: Array, index: Array, to: Array = None) -> Array:
-    """table[index] of int32 numbers that are all in the table; written to `to`, if given, which has the table's type."""
+    """table[index] of numbers (uint16 or int32) that are all in the table; written to `to`, if given, which has the table's type."""
     library = _library()
     if to is None:
         to = room(len(index), table.dtype)
-    if library is None or table.dtype.hasobject or not (index.flags.c_contiguous and to.flags.c_contiguous):
+    if library is None or not (index.flags.c_contiguous and to.flags.c_contiguous):
         to[...] = table[index]
     else:
         table = np.ascontiguousarray(table)
-        library.take(table.dtype.itemsize, _at(table), _at(index), len(index), _at(to))
+        library.take(table.dtype.itemsize, _at(table), byref(_index(index)), len(index), _at(to))
     return to
 
 
 def used(index: Array, size: int) -> Array:
-    """Which of the numbers below `size` occur among int32 numbers that are all below it."""
+    """Which of the numbers below `size` occur among numbers (uint16 or int32) that are all below it."""
     there, library = np.zeros(size, bool), _library()
     if library is None or not index.flags.c_contiguous:
         there[index] = True
     else:
-        library.mark(_at(index), len(index), _at(there))
+        library.mark(byref(_index(index)), len(index), _at(there))
     return np.flatnonzero(there)

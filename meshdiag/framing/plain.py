@@ -256,23 +256,27 @@ def _kubelet(words: Array, starts: Array, begin: Array) -> Array:
 
 
 class PlainCombinations:
-    """As `native.Combinations`: numbers the combinations of some parts as they come."""
+    """As `native.Combinations`: numbers the combinations of an index and of the parts that it needs, as they come."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self) -> None:
         self._known: dict[tuple[int, ...], int] = {}
 
-    def of(self, parts: Sequence[Part], numbers: Array) -> list[int]:
+    def of(self, index: Array, needed: Array, parts: Sequence[Part], numbers: Array) -> list[int]:
         """See Combinations."""
-        columns, index, size = [_values_of(part, len(numbers)) for part in parts], np.zeros(len(numbers), np.int64), 1
+        rows = len(numbers)
+        columns = [index.astype(np.int64)]
+        for bit, part in enumerate(parts):
+            counts = (needed >> np.uint64(bit) & np.uint64(1))[index] == 1
+            columns.append(np.where(counts, _values_of(part, rows), 0))
+        mixed, size = np.zeros(rows, np.int64), 1
         for column in columns:
             _, column = np.unique(column, return_inverse=True)
             radix = int(column.max(initial=0)) + 1
             if size * radix >= 1 << 62:
-                _, index = np.unique(index, return_inverse=True)
-                size = len(index)
-            index, size = index * radix + column, size * radix
-        _, first, index = np.unique(index, return_index=True, return_inverse=True)
+                _, mixed = np.unique(mixed, return_inverse=True)
+                size = len(mixed)
+            mixed, size = mixed * radix + column, size * radix
+        _, first, mixed = np.unique(mixed, return_index=True, return_inverse=True)
         order, new = np.empty(len(first), np.int32), []
         for i in np.argsort(first).tolist():
             key = tuple(int(column[first[i]]) for column in columns)
@@ -280,7 +284,7 @@ class PlainCombinations:
                 self._known[key] = len(self._known)
                 new.append(int(first[i]))
             order[i] = self._known[key]
-        numbers[...] = order[index]
+        numbers[...] = order[mixed]
         return new
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
@@ -10,7 +11,7 @@ import numpy as np
 
 from meshdiag.catalogue import Catalogue
 from meshdiag.diagnosis.subjects import component_of, workload_of
-from meshdiag.engine.scan import LINE_LIMIT, Filters, Scanner
+from meshdiag.engine.scan import LINE_LIMIT, Filters
 from meshdiag.formats import Assembler
 from meshdiag.formats.access import NAME as ACCESS_LOG
 from meshdiag.framing.access import MATCHED, AccessLog, Block
@@ -23,7 +24,8 @@ from meshdiag.framing.records import batch, microseconds, values
 from meshdiag.model import Origin, Problem, Record
 from meshdiag.sources import Stream
 
-BLOCK: Final = 4 << 20
+BLOCK: Final = 2 << 20
+"""Bytes that are read at a time: as many as stay in the cache of a core."""
 _PLACES: Final = ("cluster", "namespace", "pod", "container")
 
 
@@ -75,16 +77,17 @@ class Reading:
         self.vocabulary = vocabulary
         self.unplaced = 0
         """Records that a filter left out as they do not name their namespace or pod."""
+        self.enough = sys.maxsize if rows is None else rows
+        """Of how many rows a batch is made at the latest."""
         self._problems, self._access_log, self._size = problems, access_log, block
         self._buffer = bytearray(2 * block + PAD)
         self._matching: Matching | None = None
         if catalogue is None:
             self._log = AccessLog(vocabulary, {*wanted.kept}, rows, pure)
         else:
-            scanner = Scanner(catalogue, access_log=access_log, pure=pure, block=1)
-            asked = Asked(scanner.catalogue.by_format.get(ACCESS_LOG, ()))
+            asked = Asked(catalogue.by_format.get(ACCESS_LOG, ()))
             self._log = AccessLog(vocabulary, {*wanted.kept, *asked.columns, MATCHED}, rows, pure)
-            self._matching = Matching(scanner.catalogue, scanner.classifier, vocabulary, self._log, asked, pure)
+            self._matching = Matching(catalogue, vocabulary, self._log, asked, access_log, pure)
         self._names = replace(wanted.filters, since=None, until=None)
         self._since, self._until = (
             None if t is None else microseconds(t) for t in (wanted.filters.since, wanted.filters.until)
@@ -133,16 +136,16 @@ class Reading:
                 )
                 cut = min(end, LINE_LIMIT)
                 buffer[cut] = 0x0A
-                yield part.read(buffer, cut + 1, base)
+                yield from part.read(buffer, cut + 1, base)
                 base, fill, skipping = base + end, 0, True
                 continue
             if keep:
-                yield part.read(buffer, keep, base)
+                yield from part.read(buffer, keep, base)
                 view[: end - keep] = bytes(view[keep:end])
             base, fill = base + keep, end - keep
             if eof:
                 break
-        yield part.finish()
+        yield from part.finish()
         if error is not None:
             raise error
 
@@ -191,12 +194,15 @@ class Reading:
             kept.append(row)
         return batch(kept, self.wanted.kept, self.vocabulary)
 
-    def fast(self, block: Block, origin: Origin) -> Batch:
-        """The rows of the lines that were read in columns; all of one origin."""
+    def decide(self, block: Block) -> None:
+        """Match the lines that were read in columns; leave out those that are not wanted."""
         if self._matching is not None:
             self._matching.of_block(block)
             if self.wanted.failures:
                 block.keep(self._matching.failed(block))
+
+    def fast(self, block: Block, origin: Origin) -> Batch:
+        """The rows of the lines that were read in columns and decided about; all of one origin."""
         count = block.stop - block.start
         constant = {
             "kind": ACCESS_LOG,
@@ -241,9 +247,11 @@ class _Part:
         self._assembler = reading.assembler(stream.origin)
         self._time = NAT
         """The last one that was seen: a record without one goes with its neighbour."""
+        self._waiting: Block | None = None
+        """Rows that were not given yet: blocks that follow each other in a slab make one batch."""
 
-    def read(self, buffer: bytearray, size: int, base: int) -> Batch:
-        """The rows of buffer[:size], whole lines that begin at an offset of the stream."""
+    def read(self, buffer: bytearray, size: int, base: int) -> Iterator[Batch]:
+        """Reads buffer[:size], whole lines that begin at an offset of the stream; gives all rows up to there, or none yet."""
         reading = self._reading
         following = None if self._size is None else max(0, self._start + self._size - base - size)
         block = reading.look(buffer, size, base, following)
@@ -252,19 +260,35 @@ class _Part:
             block.keep(reading.in_time(block.slab.time[block.rows]))
         if block.start < block.stop and not reading.names_pass(self._origin, block.stop - block.start):
             block.keep(np.zeros(block.stop - block.start, bool))
-        fast = reading.fast(block, self._origin)
-        if not passing:
+        reading.decide(block)
+        waiting, self._waiting = self._waiting, None
+        if not passing and (waiting is None or waiting.take_in(block)):
+            waiting = waiting or block
+            if waiting.stop - waiting.start < reading.enough:
+                self._waiting = waiting
+            else:
+                yield reading.fast(waiting, self._origin)
+            return
+        both = self._joined(block, passing)
+        yield both if waiting is None else Batch.joined([reading.fast(waiting, self._origin), both])
+
+    def finish(self) -> Iterator[Batch]:
+        """The rows that waited for the end."""
+        none = np.zeros(0, np.int64)
+        if self._waiting is not None:
+            yield self._reading.fast(self._waiting, self._origin)
+        yield self._reading.rows(self._passing([self._placed(r) for r in self._assembler.flush()], none, none))
+
+    def _joined(self, block: Block, records: Sequence[Record]) -> Batch:
+        """The rows of a block and of records between these."""
+        fast = self._reading.fast(block, self._origin)
+        if not records:
             return fast
-        slow = reading.rows(passing)
+        slow = self._reading.rows(records)
         if not fast.rows or not slow.rows:
             return fast if fast.rows else slow
         both = Batch.joined([fast, slow])
         return both.take(np.argsort(both.plain("offset"), kind="stable"))
-
-    def finish(self) -> Batch:
-        """The rows that waited for the end."""
-        none = np.zeros(0, np.int64)
-        return self._reading.rows(self._passing([self._placed(r) for r in self._assembler.flush()], none, none))
 
     def _slow(self, block: Block, base: int) -> list[Record]:
         """The records of the lines that were not read in columns. A line that may belong to the record before it counts to these."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -79,7 +80,7 @@ class Texts:
         return pa.Array.from_buffers(pa.large_string(), where.stop - where.start, buffers, offset=where.start)
 
     def write(self, row: int, texts: pa.Array, missing: Array) -> None:
-        """Write texts without nulls from a row on; a missing one must be empty."""
+        """Write texts from a row on; a missing one must be empty."""
         if not len(texts):
             return
         other, begin = Texts.of(texts), int(self.offsets[row])
@@ -100,17 +101,17 @@ class Slab:
     offset   where lines begin in their stream
     time     microseconds since 1970
     numbers  integers, and which are missing
-    index    of each stretch the row of its table; `matched`, if there, that of what was decided
+    index    of each stretch the row of its table; `matched`, if there, that of what was decided; uint16 or int32, as `index` said
     texts    by their names
     """
 
     def __init__(
-        self, rows: int, size: int, numbers: Iterable[str], stretches: Iterable[str], texts: Iterable[str]
+        self, rows: int, size: int, numbers: Iterable[str], index: Mapping[str, Any], texts: Iterable[str]
     ) -> None:
         self.rows, self.room = 0, rows
         self.offset, self.time = room(rows, np.int64), room(rows, np.int64)
         self.numbers = {n: (room(rows, np.int64), room(rows, bool)) for n in numbers}
-        self.index = {s: room(rows, np.int32) for s in stretches}
+        self.index = {s: room(rows, kind) for s, kind in index.items()}
         self.texts = {t: Texts(rows, size) for t in texts}
         self._looked: dict[tuple[str, int], Looked] = {}
 
@@ -127,18 +128,20 @@ class Slab:
             self._looked[key] = Looked(table, number, self.index[name])
         return self._looked[key]
 
-    def take(self, which: Array) -> Slab:
-        """A slab with these rows only, which is full."""
-        taken = Slab(0, 0, (), (), ())
-        taken.rows = taken.room = len(which)
-        taken.offset, taken.time = self.offset[which], self.time[which]
-        taken.numbers = {n: (values[which], missing[which]) for n, (values, missing) in self.numbers.items()}
-        taken.index = {s: index[which] for s, index in self.index.items()}
-        if self.texts:
-            rows = pa.array(which)
-            whole = slice(0, self.rows)
-            taken.texts = {n: Texts.of(t.arrow(whole).take(rows)) for n, t in self.texts.items()}
-        return taken
+    def keep(self, start: int, which: Array) -> None:
+        """Of the rows from `start` on keep those with these numbers, which ascend; the others are forgotten, and their room is free."""
+        end = start + len(which)
+        for column in (self.offset, self.time, *chain(*self.numbers.values()), *self.index.values()):
+            column[start:end] = column[start : self.rows][which]
+        for texts in self.texts.values():
+            kept = texts.arrow(slice(start, self.rows)).take(pa.array(which))
+            texts.write(start, kept, np.asarray(kept.is_null()))
+        self.rows = end
+
+
+def index_for(count: int) -> Any:
+    """The type of numbers below `count`: the smaller it is, the less memory has to be had."""
+    return np.uint16 if count <= 1 << 16 else np.int32
 
 
 def most_rows(size: int) -> int:

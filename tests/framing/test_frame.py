@@ -74,6 +74,28 @@ def test_a_row() -> None:
     assert row.text == line
 
 
+def test_flags_are_tuples_of_any_length() -> None:
+    lines = [access_line("503", flags) for flags in ("UF", "UH", "UF")]  # all of the same length, too
+    assert meshdiag.frame(lines)["flags"].tolist() == [("UF",), ("UH",), ("UF",)]
+    assert meshdiag.frame([*lines, HEALTHY, REFUSED])["flags"].tolist()[2:] == [("UF",), (), ("UF", "URX")]
+
+
+def test_columns_without_values_are_written_one_by_one() -> None:
+    """They share memory until then."""
+    found = meshdiag.frame([HEALTHY, REFUSED])
+    empty = [c for c in found if found[c].isna().all()]
+    numbers, words = ([c for c in empty if found[c].dtype == d] for d in ("Int64", "category"))
+    assert len(words) > 10
+    found["level"] = found["level"].cat.add_categories(["info"])
+    found.loc[0, "level"] = "info"
+    for column in numbers:
+        found.loc[1, column] = 7
+        assert found[column].tolist() == [pd.NA, 7]
+    assert found["level"].tolist()[0] == "info"
+    assert all(found[c].isna().all() for c in words if c != "level")
+    assert found.iloc[:1].loc[:, words].copy().equals(found.loc[:0, words])
+
+
 def test_other_logs_have_their_own_columns() -> None:
     (row,) = meshdiag.frame([ISTIOD]).itertuples()
     assert (row.kind, row.level, row.scope, row.cause) == ("istio-log", "warning", "ca", "ca-unreachable")

@@ -36,15 +36,21 @@ def fuzz(folder: Path, rounds: int, **environment: str) -> str:
     return "" if done.returncode == 0 else done.stderr[-4000:] or str(done.returncode)
 
 
+LEVELS = pytest.mark.parametrize("level", [0, 1, 2])
+"""Of the instructions that may be used: all machines have those of 0."""
+
+
 @needs_compiler
-def test_hostile_blocks(tmp_path: Path) -> None:
-    assert hatch_build.build(tmp_path / "_kernel.so", ["-O3", "-Wall", "-Wextra", "-Werror"])
+@LEVELS
+def test_hostile_blocks(tmp_path: Path, level: int) -> None:
+    assert hatch_build.build(tmp_path / "_kernel.so", ["-O3", "-Wall", "-Wextra", "-Werror", f"-DLEVEL={level}"])
     assert fuzz(tmp_path, 200) == ""
 
 
 @needs_compiler
-def test_hostile_blocks_with_sanitizers(tmp_path: Path) -> None:
-    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+@LEVELS
+def test_hostile_blocks_with_sanitizers(tmp_path: Path, level: int) -> None:
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-DLEVEL={level}"]
     runtimes = []
     for name in ("libasan.so", "libubsan.so"):
         found = subprocess.run(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -160,30 +160,42 @@ def files_of(directory: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(directory).parts))
 
 
-def _contents(directory: Path) -> tuple[tuple[str, str], ...]:
+def _contents(directory: Path) -> tuple[tuple[str, bytes], ...]:
     out = []
     for path in files_of(directory):
         try:
-            out.append((path.relative_to(directory).as_posix(), path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as e:
+            out.append((path.relative_to(directory).as_posix(), path.read_bytes()))
+        except OSError as e:
             raise MeshdiagError(f"cannot read {path}: {e}") from None
     return tuple(out)
 
 
+def _texts(directory: Path, contents: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    """By their names; as a file that is opened as text."""
+    out = {}
+    for name, data in contents:
+        try:
+            out[name] = data.decode().replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as e:
+            raise MeshdiagError(f"cannot read {directory / name}: {e}") from None
+    return out
+
+
 @lru_cache(maxsize=8)
-def _load(packs: tuple[tuple[Path, tuple[tuple[str, str], ...]], ...], full: bool) -> Catalogue:
+def _load(packs: tuple[tuple[Path, tuple[tuple[str, bytes], ...]], ...], full: bool) -> Catalogue:
     digest = hashlib.blake2b(CODE_VERSION.encode(), digest_size=16)
     for directory, contents in packs:
         digest.update(f"\0{directory}\0".encode())
-        for name, text in contents:
-            digest.update(f"\0{name}\0{text}".encode())
+        for name, data in contents:
+            digest.update(f"\0{name}\0{len(data)}\0".encode())
+            digest.update(data)
     key = digest.hexdigest()
     if not full and (known := _cached(key)):
         return known
     from meshdiag.catalogue.load import load
 
     installed = Path(__file__).resolve().parents[1] / "_patterns"
-    raw = load(((d, dict(c)) for d, c in packs), trusted=None if full else installed)
+    raw = load(((d, _texts(d, c)) for d, c in packs), trusted=None if full else installed)
     book = Catalogue.from_raw(raw, key)
     lean = {
         "causes": raw["causes"],

@@ -222,11 +222,7 @@ class AccessLog:
         """
         slab = self._slab
         kinds = {name: index_for(len(self._table(name).rows) + most_rows(size)) for name in self._index}
-        if (
-            slab is None
-            or not slab.fits(size)
-            or any(slab.index[n].itemsize < np.dtype(k).itemsize for n, k in kinds.items())
-        ):
+        if slab is None or not slab.fits(size) or any(slab.index[n].itemsize < k.itemsize for n, k in kinds.items()):
             ahead = max(following or 0, self._read)  # at least as much again, so that many small files share a slab
             room = room_for(size, min(ahead, _MOST), self._rows)
             slab = self._slab = Slab(*room, self._numbers, kinds, self._texts)

@@ -636,7 +636,7 @@ typedef struct {
     const int32_t *table;
     const int64_t *values, *breaks;
     const uint8_t *missing, *bits;
-    int64_t breaks_count, bits_offset;
+    int64_t breaks_count;
 } Part;
 
 #define PARTS 64
@@ -664,7 +664,7 @@ EXPORT Combinations *meshdiag_new_combinations(uint64_t seed) {
 
 static inline int64_t part_of(const Part *p, int64_t row) {
     if (p->index.numbers) return p->table ? p->table[number_at(&p->index, row)] : number_at(&p->index, row);
-    if (p->bits) return p->bits[(row + p->bits_offset) >> 3] >> ((row + p->bits_offset) & 7) & 1;
+    if (p->bits) return p->bits[row >> 3] >> (row & 7) & 1;
     if (!p->breaks) return p->missing && p->missing[row] ? -1 : p->values[row];
     if (p->missing[row]) return -1;
     int64_t below = 0;
@@ -672,13 +672,13 @@ static inline int64_t part_of(const Part *p, int64_t row) {
     return below;
 }
 
-/* Writes the number of each row's combination: of its index, and of the parts that `needed` says of it. Of each new combination its first row;
-   how many are new, -1 when there is no memory. `size`: of a number that is written, in bytes. */
-EXPORT int64_t meshdiag_combine(Combinations *c, const Index *index, const uint64_t *needed, const Part *parts, int64_t rows, int32_t size,
-                                void *numbers, int64_t *first) {
+/* Writes the number of the combination of each row from `start` up to `stop`: of its index, and of the parts that `needed` says of it.
+   Of each new combination its first row; how many are new, -1 when there is no memory. `size`: of a number that is written, in bytes. */
+EXPORT int64_t meshdiag_combine(Combinations *c, const Index *index, const uint64_t *needed, const Part *parts, int64_t start, int64_t stop,
+                                int32_t size, void *numbers, int64_t *first) {
     int64_t key[1 + PARTS + 1] = {0}; /* eight bytes behind it are readable */
     const uint32_t before = c->known.count;
-    for (int64_t row = 0; row < rows; row++) {
+    for (int64_t row = start; row < stop; row++) {
         uint32_t used = 1;
         const int32_t at = number_at(index, row);
         key[0] = at; /* which also says what the others are */

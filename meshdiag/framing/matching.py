@@ -25,6 +25,7 @@ from meshdiag.framing.asking import Asked, Outcome
 from meshdiag.framing.batch import Cut, Vocabulary
 from meshdiag.framing.native import Array, Combinations, Part
 from meshdiag.framing.plain import PlainCombinations
+from meshdiag.framing.slab import Slab
 from meshdiag.model import Kind, Record
 
 COLUMNS: Final = ("cause", "pattern", "confidence")
@@ -68,6 +69,8 @@ class Matching:
         """The vocabulary begins anew."""
         self._outcomes = {name: _Outcomes(tests) for name, tests in self._asked.stretches.items()}
         self._texts: dict[str, dict[str, int]] = {name: {} for name in sorted(self._asked.texts)}
+        self._slab: Slab | None = None
+        self._parts: list[Part] = []  # of this slab
         self._needed = np.zeros(0, np.uint64)  # by the rows of MIDDLE's table
         self._combinations: Combinations | PlainCombinations | None = None
 
@@ -95,11 +98,13 @@ class Matching:
         if new:
             needed = [self._asked.needed(ends.record(row)) if ends.table.rows[row][0] else 0 for row in new]
             self._needed = np.concatenate((self._needed, np.array(needed, np.uint64)))
-        index, parts = block.slab.index[MIDDLE][block.rows], [*self._parts(block)]
+        index = block.slab.index
         if self._combinations is None:
             self._combinations = Combinations() if self._compiled else PlainCombinations()
-        for row in self._combinations.of(index, self._needed, parts, block.slab.index[MATCHED][block.rows]):
-            record = parse(block.line(row))
+        for row in self._combinations.of(
+            index[MIDDLE], self._needed, self._parts_of(block), index[MATCHED], block.rows
+        ):
+            record = parse(block.line(row - block.start))
             assert record is not None, "only lines of the format are read in columns"
             self._log.matched.rows.append(self._codes(self._decided(record, self._of_lines)))
 
@@ -115,20 +120,31 @@ class Matching:
         codes = (self._vocabulary[name].code(getattr(decided, name)) for name in COLUMNS)
         return (*codes, int(decided.failed))
 
-    def _parts(self, block: Block) -> Iterator[Part]:
-        """What decides about each row, in the order of `Asked.parts`."""
-        slab, rows = block.slab, block.rows
-        for name, outcomes in self._outcomes.items():
-            yield Part(table=outcomes.of(self._log.stretches[name]), index=slab.index[name][rows])
+    def _parts_of(self, block: Block) -> Sequence[Part]:
+        """What decides about each row of the block's slab, in the order of `Asked.parts`; the same object as long as it is the same."""
+        tables = [outcomes.of(self._log.stretches[name]) for name, outcomes in self._outcomes.items()]
+        if block.slab is not self._slab or any(
+            part.table is not t for part, t in zip(self._parts, tables, strict=False)
+        ):
+            self._slab, self._parts = block.slab, [*self._new_parts(block.slab, tables)]
+        for part, (name, known) in zip(
+            self._parts[len(tables) + len(self._breaks) :], self._texts.items(), strict=False
+        ):
+            part.values[block.rows] = _numbered(block.slab.texts[TEXTS[name]].arrow(block.rows), known)
+        return self._parts
+
+    def _new_parts(self, slab: Slab, tables: Sequence[Array]) -> Iterator[Part]:
+        for name, table in zip(self._outcomes, tables, strict=True):
+            yield Part(table=table, index=slab.index[name])
         for name, breaks in self._breaks.items():
             values, missing = slab.numbers[name]
-            yield Part(values=values[rows], missing=missing[rows], breaks=breaks)
-        for name, known in self._texts.items():
-            yield Part(values=_numbered(slab.texts[TEXTS[name]].arrow(rows), known))
+            yield Part(values=values, missing=missing, breaks=breaks)
+        for _ in self._texts:
+            yield Part(values=native.room(slab.room, np.int64))
         for name in self._asked.present:
-            yield Part(bits=slab.texts[TEXTS[name]].valid, at=block.start)
+            yield Part(bits=slab.texts[TEXTS[name]].valid)
         if self._asked.time:
-            yield Part(values=slab.time[rows])
+            yield Part(values=slab.time)
 
 
 class _Outcomes:

@@ -71,7 +71,6 @@ class _Part(ctypes.Structure):
         ("missing", c_void_p),
         ("bits", c_void_p),
         ("breaks_count", c_int64),
-        ("bits_offset", c_int64),
     )
 
 
@@ -85,7 +84,7 @@ _FUNCTIONS: Final[Mapping[str, tuple[Any, tuple[Any, ...]]]] = {
     "free_combinations": (None, (c_void_p,)),
     "combine": (
         c_int64,
-        (c_void_p, POINTER(_Index), c_void_p, POINTER(_Part), c_int64, c_int32, c_void_p, c_void_p),
+        (c_void_p, POINTER(_Index), c_void_p, POINTER(_Part), c_int64, c_int64, c_int32, c_void_p, c_void_p),
     ),
     "mark": (None, (POINTER(_Index), c_int64, c_void_p)),
     "take": (None, (c_int, c_void_p, POINTER(_Index), c_int64, c_void_p)),
@@ -216,7 +215,7 @@ class Part:
 
     table, index     table[index] (int32, and uint16 or int32); without a table the index
     values, missing  the value (int64), or -1 where it is missing; with `breaks` only how many of these are not above it
-    bits, at         the bits from number `at` on
+    bits             the bits
     """
 
     table: Array = None
@@ -225,7 +224,6 @@ class Part:
     missing: Array = None
     breaks: Array = None
     bits: Array = None
-    at: int = 0
 
 
 class Combinations:
@@ -236,33 +234,40 @@ class Combinations:
         self._handle = self._library.new_combinations(_seed())
         if not self._handle:
             raise MemoryError
+        self._parts: Sequence[Part] | None = None
+        self._given: Any = None
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.free_combinations(self._handle)
 
-    def of(self, index: Array, needed: Array, parts: Sequence[Part], numbers: Array) -> list[int]:
-        """Writes the number of each row's combination; of each new one the first row.
+    def of(self, index: Array, needed: Array, parts: Sequence[Part], numbers: Array, rows: slice) -> list[int]:
+        """Writes the numbers of the combinations of some rows; of each new one the first row.
 
         `index` and `numbers` are uint16 or int32; `needed` (uint64) says by the index which of the parts count, as bits: at most 64.
         """
         assert len(parts) <= MOST_PARTS
-        given = (_Part * max(len(parts), 1))()
-        for to, part in zip(given, parts, strict=False):
-            if part.index is not None:
-                to.index = _index(part.index)
-            for name in ("table", "values", "breaks", "missing", "bits"):
-                if (array := getattr(part, name)) is not None:
-                    setattr(to, name, _at(array))
-            to.breaks_count = 0 if part.breaks is None else len(part.breaks)
-            to.bits_offset = part.at
-        first = np.empty(len(numbers), np.int64)
-        places = byref(_index(index)), _at(needed), given
-        new = self._library.combine(self._handle, *places, len(numbers), numbers.itemsize, _at(numbers), _at(first))
+        if parts is not self._parts:  # they are the same from block to block
+            self._parts, self._given = parts, _given(parts)
+        first = np.empty(rows.stop - rows.start, np.int64)
+        places = byref(_index(index)), _at(needed), self._given, rows.start, rows.stop
+        new = self._library.combine(self._handle, *places, numbers.itemsize, _at(numbers), _at(first))
         if new < 0:
             raise MemoryError
         found: list[int] = first[:new].tolist()
         return found
+
+
+def _given(parts: Sequence[Part]) -> Any:
+    given = (_Part * max(len(parts), 1))()
+    for to, part in zip(given, parts, strict=False):
+        if part.index is not None:
+            to.index = _index(part.index)
+        for name in ("table", "values", "breaks", "missing", "bits"):
+            if (array := getattr(part, name)) is not None:
+                setattr(to, name, _at(array))
+        to.breaks_count = 0 if part.breaks is None else len(part.breaks)
+    return given
 
 
 def take(table: Array, index: Array, to: Array = None) -> Array:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from meshdiag.engine.scan import LINE_LIMIT
 from meshdiag.framing.native import NUMBERS, STRETCHES, Array, Part, Spans
 from meshdiag.framing.records import microseconds
-from meshdiag.framing.slab import Slab
+from meshdiag.framing.slab import Slab, bits_of
 
 # --- words: eight bytes, the first one lowest ---------------------------------------------------------------------
 
@@ -261,14 +261,14 @@ class PlainCombinations:
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], int] = {}
 
-    def of(self, index: Array, needed: Array, parts: Sequence[Part], numbers: Array) -> list[int]:
+    def of(self, index: Array, needed: Array, parts: Sequence[Part], numbers: Array, rows: slice) -> list[int]:
         """See Combinations."""
-        rows = len(numbers)
+        index = index[rows]
         columns = [index.astype(np.int64)]
         for bit, part in enumerate(parts):
             counts = (needed >> np.uint64(bit) & np.uint64(1))[index] == 1
             columns.append(np.where(counts, _values_of(part, rows), 0))
-        mixed, size = np.zeros(rows, np.int64), 1
+        mixed, size = np.zeros(len(index), np.int64), 1
         for column in columns:
             _, column = np.unique(column, return_inverse=True)
             radix = int(column.max(initial=0)) + 1
@@ -282,16 +282,18 @@ class PlainCombinations:
             key = tuple(int(column[first[i]]) for column in columns)
             if key not in self._known:
                 self._known[key] = len(self._known)
-                new.append(int(first[i]))
+                new.append(rows.start + int(first[i]))
             order[i] = self._known[key]
-        numbers[...] = order[mixed]
+        numbers[rows] = order[mixed]
         return new
 
 
-def _values_of(part: Part, rows: int) -> Array:
+def _values_of(part: Part, rows: slice) -> Array:
     if part.index is not None:
-        return part.index if part.table is None else part.table[part.index]
+        return part.index[rows] if part.table is None else part.table[part.index[rows]]
     if part.bits is not None:
-        return np.unpackbits(part.bits, bitorder="little")[part.at : part.at + rows]
-    values = part.values if part.breaks is None else np.searchsorted(part.breaks, part.values, side="right")
-    return values if part.missing is None else np.where(part.missing, -1, values)
+        return bits_of(part.bits, rows.start, rows.stop)
+    values = part.values[rows]
+    if part.breaks is not None:
+        values = np.searchsorted(part.breaks, values, side="right")
+    return values if part.missing is None else np.where(part.missing[rows], -1, values)

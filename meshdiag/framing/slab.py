@@ -69,7 +69,7 @@ class Texts:
         self.offsets = np.frombuffer(offsets, np.int64)[texts.offset : end + 1]
         self.data = np.frombuffer(data if data is not None else b"", np.uint8)
         known = (
-            np.ones(len(texts), np.uint8) if valid is None else _bits(np.frombuffer(valid, np.uint8), texts.offset, end)
+            np.ones(len(texts), np.uint8) if valid is None else bits_of(np.frombuffer(valid, np.uint8), texts.offset, end)
         )
         self.valid = np.packbits(known, bitorder="little")
         return self
@@ -87,11 +87,12 @@ class Texts:
         size = int(other.offsets[-1] - other.offsets[0])
         self.offsets[row + 1 : row + 1 + len(texts)] = other.offsets[1:] - other.offsets[0] + begin
         self.data[begin : begin + size] = other.data[other.offsets[0] : other.offsets[-1]]
-        bits = np.packbits(np.concatenate((_bits(self.valid, row // 8 * 8, row), ~missing)), bitorder="little")
+        bits = np.packbits(np.concatenate((bits_of(self.valid, row // 8 * 8, row), ~missing)), bitorder="little")
         self.valid[row // 8 : row // 8 + len(bits)] = bits
 
 
-def _bits(packed: Array, start: int, stop: int) -> Array:
+def bits_of(packed: Array, start: int, stop: int) -> Array:
+    """Some of the bits that Arrow keeps, as 0 and 1."""
     return np.unpackbits(packed[start // 8 : (stop + 7) // 8], bitorder="little")[start % 8 : start % 8 + stop - start]
 
 
@@ -139,9 +140,13 @@ class Slab:
         self.rows = end
 
 
+_TWO_BYTES: Final = np.dtype(np.uint16)
+_FOUR_BYTES: Final = np.dtype(np.int32)
+
+
 def index_for(count: int) -> Any:
     """The type of numbers below `count`: the smaller it is, the less memory has to be had."""
-    return np.uint16 if count <= 1 << 16 else np.int32
+    return _TWO_BYTES if count <= 1 << 16 else _FOUR_BYTES
 
 
 def most_rows(size: int) -> int:

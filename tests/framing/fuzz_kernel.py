@@ -116,13 +116,13 @@ def main() -> None:
             Part(index=index),
             Part(values=numbers.integers(0, 9, rows), missing=missing, breaks=np.array([2, 5])),
             Part(values=numbers.integers(0, 2, rows)),
-            Part(bits=np.packbits(np.repeat(missing, 2), bitorder="little"), at=rows),
+            Part(bits=np.packbits(missing, bitorder="little")),
         ]
+        some = slice(rows // 3, rows)
         needed = numbers.integers(0, 1 << len(parts), 5).astype(np.uint64)
-        found = [np.empty(rows, kind) for _ in range(2)]
-        assert Combinations().of(index, needed, parts, found[0]) == PlainCombinations().of(
-            index, needed, parts, found[1]
-        )
+        found = [np.zeros(rows, kind) for _ in range(2)]
+        first = Combinations().of(index, needed, parts, found[0], some)
+        assert first == PlainCombinations().of(index, needed, parts, found[1], some)
         assert found[0].tolist() == found[1].tolist()
         for type_ in (bool, np.int8, np.int16, np.int32, np.int64):
             values = table.astype(type_)

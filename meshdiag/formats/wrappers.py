@@ -92,6 +92,11 @@ _MEMBER = lazy(
     r'\s{0,64}"(?:textPayload|log|message|msg|line|body|MESSAGE)"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.)*+")\s*+,?\s*+\Z'
 )
 _CSV = lazy(rf'"({TIME})",\s?"(.*)"\s*\Z', re.DOTALL)
+# A row of CloudWatch's exports: the time in milliseconds or without T and zone, a cell in quotes only where it needs them.
+_ROW = lazy(
+    r"(\d{13}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?),"
+    rf'(?:(?={_HEAD}|{_JSON_HEAD})|"(?={_HEAD}|{{ ?""))'
+)
 
 
 def strip(line: str, known: Callable[[str], object] | None = None) -> Unwrapped:
@@ -147,6 +152,8 @@ def unwrap(line: str) -> Unwrapped | None:
     """Takes one wrapper off; None when there is none."""
     first = line[:1]
     if first.isdigit():
+        if row := _ROW.match(line):
+            return _cell(line[row.end() - 1 :], row.group(1))
         return _timed(line, head) if (head := _TIMED.match(line)) else _named(line)
     if first == "{":
         return _json_document(line)
@@ -258,6 +265,12 @@ def _quoted(line: str) -> Unwrapped | None:
     if _QUOTED.match(line):
         return Unwrapped(line[1:].removesuffix(",").removesuffix(line[0]), wrappers=("quote",))
     return _member(line)
+
+
+def _cell(text: str, time: str) -> Unwrapped:
+    """The last cell of a row, with the comma or the quote before it."""
+    inner = text[1:].removesuffix('"').replace('""', '"') if text.startswith('"') else text[1:]
+    return Unwrapped(inner, parse_time(time), wrappers=("csv",))
 
 
 def _member(line: str) -> Unwrapped | None:

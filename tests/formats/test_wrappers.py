@@ -239,6 +239,12 @@ def test_colours_are_removed_also_inside_json() -> None:
             "2026-11-22T22:28:57.381980Z\tinfo\tads\tx",
         ),
         ('"2026-11-22T22:28:57.381Z","said ""no"""', 'said "no"'),
+        (f"1795386537381,{ISTIO}", ISTIO),
+        (f"1795386537381,{ACCESS}", ACCESS),
+        ('1795386537381,"' + ACCESS.replace('"', '""') + '"', ACCESS),
+        ('2026-11-22 22:28:57.381,"' + JSON.replace('"', '""') + '"', JSON),
+        (f"2026-11-22T22:28:57.381Z,{ISTIO}", ISTIO),
+        ("1795386537381,12,13", "1795386537381,12,13"),
         ("May 27 13:27:53 gw-8c8838144-kzdvg istio-proxy error accept tcp [::]:15020", "error\taccept tcp [::]:15020"),
     ],
 )

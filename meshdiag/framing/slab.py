@@ -69,7 +69,9 @@ class Texts:
         self.offsets = np.frombuffer(offsets, np.int64)[texts.offset : end + 1]
         self.data = np.frombuffer(data if data is not None else b"", np.uint8)
         known = (
-            np.ones(len(texts), np.uint8) if valid is None else bits_of(np.frombuffer(valid, np.uint8), texts.offset, end)
+            np.ones(len(texts), np.uint8)
+            if valid is None
+            else bits_of(np.frombuffer(valid, np.uint8), texts.offset, end)
         )
         self.valid = np.packbits(known, bitorder="little")
         return self

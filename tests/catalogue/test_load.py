@@ -24,11 +24,28 @@ patterns:
       - message: 'my very own success'
 """
 
+CAUSE = """\
+causes:
+  - {id: app-error, kind: failure, severity: error, title: 'A title', explanation: 'Long enough to be one.'}
+"""
+
 
 def pack(folder: Path, text: str, name: str = "mine.yaml") -> Path:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(text)
     return folder
+
+
+def alone(folder: Path, text: str) -> Catalogue:
+    """A pack without the built-in one, whose many patterns need a second to be validated."""
+    pack(folder, CAUSE, "causes.yaml")
+    return Catalogue.load(pack(folder, text), builtin=False, user=False)
+
+
+def test_a_pack_alone(tmp_path: Path) -> None:
+    book = alone(tmp_path / "p", GOOD)
+    assert [p.id for p in book.patterns] == ["my-own"]
+    assert [*book.causes] == ["app-error"]
 
 
 def test_a_pack_is_added(tmp_path: Path) -> None:
@@ -70,9 +87,8 @@ def test_packs_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, change: tuple[str, str], line: int, says: str) -> None:
-    folder = pack(tmp_path / "p", GOOD.replace(*change))
     with pytest.raises(CatalogueError) as e:
-        Catalogue.load(folder, user=False)
+        alone(tmp_path / "p", GOOD.replace(*change))
     hit = [f for f in e.value.faults if says in f.text]
     assert hit, e.value.faults
     assert hit[0].file.endswith("mine.yaml")
@@ -89,9 +105,8 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
 
 def test_yaml_is_safe(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
-    folder = pack(tmp_path / "p", f"patterns: !!python/object/apply:os.system ['touch {marker}']\n")
     with pytest.raises(CatalogueError):
-        Catalogue.load(folder, user=False)
+        alone(tmp_path / "p", f"patterns: !!python/object/apply:os.system ['touch {marker}']\n")
     assert not marker.exists()
 
 
@@ -102,7 +117,7 @@ def test_a_circle_of_explanations_is_a_fault(tmp_path: Path) -> None:
         for a, b in (("one-a", "one-b"), ("one-b", "one-a"))
     )
     with pytest.raises(CatalogueError, match="circle"):
-        Catalogue.load(pack(tmp_path / "p", text), user=False)
+        alone(tmp_path / "p", text)
 
 
 def test_a_broken_cache_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,13 +125,14 @@ def test_a_broken_cache_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv(cache.ENV, str(tmp_path / "cache"))
     catalogue._load.cache_clear()
-    first = Catalogue.load(user=False)
+    first = alone(tmp_path / "p", GOOD)
+    assert first.patterns
     (stored,) = (tmp_path / "cache").glob("catalogue-*.json")
     whole = stored.read_bytes()
     for broken in (b"", whole[:100], whole[:-1], b"x" * len(whole), whole[:16] + b"{}"):
         stored.write_bytes(broken)
         catalogue._load.cache_clear()
-        again = Catalogue.load(user=False)
+        again = alone(tmp_path / "p", GOOD)
         assert [p.id for p in again.patterns] == [p.id for p in first.patterns]
     assert stored.read_bytes() == whole
 
@@ -128,5 +144,6 @@ def test_no_cache_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     for place in ("", str(tmp_path / "file" / "below"), "/proc/nowhere"):
         monkeypatch.setenv(cache.ENV, place)
         catalogue._load.cache_clear()
-        assert len(Catalogue.load(user=False).patterns) > 500
+        assert len(alone(tmp_path / "p", GOOD).patterns) == 1
+    assert len(Catalogue.load(user=False).patterns) > 500
     catalogue._load.cache_clear()

@@ -1,16 +1,32 @@
 """Every pattern's examples in every encoding, and the prefilter's promise to each of them."""
 
+from typing import Any
+
 import pytest
 
-from meshdiag.catalogue import NONE, Catalogue
+from meshdiag.catalogue import NONE, Catalogue, Pattern
 from meshdiag.catalogue.check import check, records_of
 from meshdiag.catalogue.encodings import lines_of
 from meshdiag.engine import prefilter
+from meshdiag.model import Record
+
+
+class Remembering(Catalogue):
+    """Looks once for the pattern of records that are alike in all that a pattern can ask for: most encodings of a line are."""
+
+    def find(self, record: Record) -> Pattern | None:
+        seen: dict[tuple[Any, ...], Pattern | None] = self.__dict__.setdefault("_seen", {})
+        asked = (record.format, record.encoding, record.component, record.level, record.message)
+        key = (*asked, *sorted(record.fields.items()))
+        if key not in seen:
+            seen[key] = super().find(record)
+        return seen[key]
 
 
 @pytest.fixture(scope="module")
 def book() -> Catalogue:
-    return Catalogue.load(user=False, full=True)
+    book = Catalogue.load(user=False, full=True)
+    return Remembering(book.causes, book.patterns, book.glossary, book.sequences, book.digest)
 
 
 def test_examples_and_near_misses(book: Catalogue) -> None:
@@ -42,7 +58,7 @@ def test_prefilters_find_every_example_and_agree(book: Catalogue) -> None:
         found = fast.ends(text)
         if not found:
             missed.append(key)
-        if candidate_lines(text, found) != candidate_lines(text, pure.ends(text)):
+        if candidate_lines(text, found) != pure_lines(text, pure):
             differ.append(key)
     assert not missed, missed[:20]
     assert not differ, differ[:20]
@@ -50,6 +66,16 @@ def test_prefilters_find_every_example_and_agree(book: Catalogue) -> None:
 
 def candidate_lines(text: bytes, ends: list[int]) -> set[int]:
     return {text.count(b"\n", 0, end - 1) for end in ends}
+
+
+def pure_lines(text: bytes, pure: prefilter.RePrefilter) -> set[int]:
+    """The same of the pure twin, which is slow: not read on once every line is one."""
+    lines = set[int]()
+    for match in pure._find(text):
+        lines.add(text.count(b"\n", 0, match.end() - 1))
+        if len(lines) > text.count(b"\n"):
+            break
+    return lines
 
 
 def test_near_misses_of_healthy_shape_are_not_failures(book: Catalogue) -> None:

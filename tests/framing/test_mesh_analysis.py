@@ -323,11 +323,14 @@ def test_types_do_not_depend_on_the_rows(everything: pd.DataFrame, name: str) ->
         assert some.index.names == whole.index.names
 
 
+@pytest.fixture(scope="module")
+def together() -> pd.DataFrame:
+    return pd.concat([c.reset_index(drop=True) for c in meshdiag.frames(SAMPLES, rows=500)])
+
+
 @pytest.mark.parametrize("name", TABLES)
-def test_chunks_put_together(everything: pd.DataFrame, name: str) -> None:
+def test_chunks_put_together(everything: pd.DataFrame, together: pd.DataFrame, name: str) -> None:
     """Their categories differ, so pandas makes texts of them; and their index has numbers twice."""
-    chunks = [c.reset_index(drop=True) for c in meshdiag.frames(SAMPLES, rows=500)]
-    together = pd.concat(chunks)
     assert not isinstance(together["workload"].dtype, pd.CategoricalDtype)
     assert_frame_equal(TABLES[name](together), TABLES[name](everything))
 

@@ -227,14 +227,12 @@ def play(
                 await act(scenario, stage, one)
             assert not api.errors, api.errors
 
+    gc.collect()
     gc.freeze()  # so that looking for what was left behind is quick
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            asyncio.run(main())
-            gc.collect()
-    finally:
-        gc.unfreeze()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        gc.collect()
     said = [str(w.message) for w in caught if "unclosed" in str(w.message).lower() or "never" in str(w.message)]
     assert not said + mistakes, said + mistakes
     return made[0]

@@ -58,14 +58,12 @@ def do(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Do]:
             async with Api(Login(access(url, **more))) as api:
                 return await steps(api)
 
+        gc.collect()
         gc.freeze()  # so that only what comes from now on is looked through
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", ResourceWarning)
-                result = asyncio.run(inside())
-                gc.collect()
-        finally:
-            gc.unfreeze()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ResourceWarning)
+            result = asyncio.run(inside())
+            gc.collect()
         assert [str(w.message) for w in caught if issubclass(w.category, ResourceWarning)] == []
         return result
 

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from meshdiag.cli import kubectl, main
 from tests.conftest import access_line
 from tests.live import pods
 from tests.live.access import User
@@ -72,6 +73,32 @@ def tail(environment: dict[str, str], *arguments: str, **more: Any) -> subproces
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **more)
 
 
+class Told(NamedTuple):
+    """What a command said, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Told]:
+    """Runs it in this process, in which all is loaded: a second is then enough to read the mesh, on a busy machine too."""
+    for name in ("KUBECONFIG", "NO_COLOR", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+
+    def command(*arguments: str, run: Callable[[list[str]], int] = main) -> Told:
+        code = run([*arguments])
+        return Told(code, *capsys.readouterr())
+
+    return command
+
+
+Command = Callable[..., Told]
+
+
 def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """Starts it."""
     command = [sys.executable, "-m", "meshdiag", "tail", *arguments]
@@ -93,16 +120,16 @@ def test_for_a_while_then_a_diagnosis(environment: dict[str, str]) -> None:
     assert done.stderr == ""
 
 
-def test_nothing_failing(environment: dict[str, str]) -> None:
+def test_nothing_failing(command: Command) -> None:
     """A selection without failures ends with 0."""
-    done = tail(environment, "deploy/cart", "--for", "2s")
+    done = command("tail", "deploy/cart", "--for", "1s")
     assert done.returncode == 0, done.stderr
     assert "No failure found." in done.stdout
 
 
-def test_json_lines(environment: dict[str, str], server: ApiServer, cluster: Cluster) -> None:
+def test_json_lines(command: Command) -> None:
     """-o jsonl: one object a line and nothing else; a finding when it begins, the whole diagnosis at the end."""
-    done = tail(environment, "-n", "shop,istio-system", "--for", "2s", "-o", "jsonl")
+    done = command("tail", "-n", "shop,istio-system", "--for", "1s", "-o", "jsonl")
     (finding,) = events(done.stdout, "finding")
     assert finding["phase"] == "new"
     assert finding["cause"] == "no-healthy-upstream"
@@ -122,9 +149,18 @@ def test_gaps_are_events(environment: dict[str, str], server: ApiServer, cluster
     server.cut(WEB, PROXY)
     cluster.rotate(WEB, PROXY)
     cluster.write(WEB, PROXY, failing(99))
-    time.sleep(9)  # whether a log was rotated, or is another instance's, is known after a while
+    assert process.stdout is not None and process.stderr is not None
+    output = ""
+    while not events(output, "gap"):  # whether a log was rotated, or is another instance's, is known after a while
+        line = process.stdout.readline()
+        assert line, output
+        output += line
+    time.sleep(1)  # nothing tells that there is no other one
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=10)
+    output += process.stdout.read()
+    process.wait(10)
+    process.stdout.close()
+    process.stderr.close()
     (gap,) = events(output, "gap")
     assert gap["origin"] == f"{WEB}/{PROXY}"
     assert gap["seconds"] > 0
@@ -132,18 +168,18 @@ def test_gaps_are_events(environment: dict[str, str], server: ApiServer, cluster
     assert any("gap of" in p["what"] for p in end["diagnosis"]["summary"]["problems"])
 
 
-def test_raw_lines(environment: dict[str, str]) -> None:
+def test_raw_lines(command: Command) -> None:
     """--raw prints what was recognised behind its pod and cause, and nothing else."""
-    done = tail(environment, "--raw", "--for", "2s")
+    done = command("tail", "--raw", "--for", "1s")
     lines = [line for line in done.stdout.splitlines() if line.startswith("web-")]
     assert len(lines) == 5
     assert all(line.startswith("web-7d6c5f9b84-abcde istio-proxy [no-healthy-upstream] [20") for line in lines)
     assert not any(line.startswith("cart-") for line in done.stdout.splitlines())
 
 
-def test_all_lines(environment: dict[str, str]) -> None:
+def test_all_lines(command: Command) -> None:
     """--all-lines prints every line once, without the kubelet's time, in order of time; recognised ones with their cause."""
-    done = tail(environment, "--all-lines", "--for", "2s")
+    done = command("tail", "--all-lines", "--for", "1s")
     lines = [line for line in done.stdout.splitlines() if line.startswith(("web-", "cart-"))]
     assert len(lines) == 25
     assert sum("[no-healthy-upstream]" in line for line in lines) == 5
@@ -151,7 +187,7 @@ def test_all_lines(environment: dict[str, str]) -> None:
     assert times == sorted(times)
 
 
-def test_filters(environment: dict[str, str]) -> None:
+def test_filters(command: Command) -> None:
     """--cause, --min-severity, --suppress and --grep choose what is shown."""
     for options, shown in (
         (["--cause", "no-healthy-upstream"], True),
@@ -161,20 +197,18 @@ def test_filters(environment: dict[str, str]) -> None:
         (["--grep", "r-3"], True),
         (["--grep", "not there"], False),
     ):
-        done = tail(environment, *options, "--for", "1s", "-o", "jsonl")
+        done = command("tail", *options, "--for", "1s", "-o", "jsonl")
         assert bool(events(done.stdout, "finding")) is shown, (options, done.stdout, done.stderr)
 
 
-def test_save_is_a_capture(environment: dict[str, str], tmp_path: Path) -> None:
+def test_save_is_a_capture(command: Command, tmp_path: Path) -> None:
     """--save writes one file per container; diagnose finds the same."""
     folder = tmp_path / "capture"
-    done = tail(environment, "--for", "2s", "--save", str(folder))
+    done = command("tail", "--for", "1s", "--save", str(folder))
     assert "saved to" in done.stderr
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.log"))
     assert f"clusters/cluster/{WEB}/{PROXY}.log" in files
-    again = subprocess.run(
-        [sys.executable, "-m", "meshdiag", "diagnose", str(folder)], capture_output=True, text=True, env=environment
-    )
+    again = command("diagnose", str(folder))
     assert again.returncode == 1
     assert "1. The service has no healthy endpoint" in again.stdout
 
@@ -220,7 +254,7 @@ def test_standard_input(environment: dict[str, str]) -> None:
     assert tail(environment, "-", input=healthy().decode()).returncode == 0
 
 
-def test_errors_are_one_line_with_a_next_step(environment: dict[str, str], tmp_path: Path) -> None:
+def test_errors_are_one_line_with_a_next_step(command: Command, tmp_path: Path) -> None:
     """What is wrong ends with 2 and says how to mend it."""
     for arguments, words in (
         (["-n", "shopp"], "there are istio-system, shop"),
@@ -231,7 +265,7 @@ def test_errors_are_one_line_with_a_next_step(environment: dict[str, str], tmp_p
         (["--cause", "no-healthy-upstrem"], "did you mean no-healthy-upstream"),
         (["--kubeconfig", str(tmp_path / "none")], "--kubeconfig"),
     ):
-        done = tail(environment, *arguments, "--for", "1s")
+        done = command("tail", *arguments, "--for", "30s")
         assert done.returncode == 2, (arguments, done)
         assert words in done.stderr
         assert done.stderr.startswith("meshdiag: ")
@@ -244,47 +278,47 @@ def test_the_missing_role_is_printed(tmp_path: Path, cluster: Cluster) -> None:
     with ApiServer(cluster, tokens={"tok": User("shop-reader")}) as server:
         path = tmp_path / "kubeconfig"
         path.write_text(json.dumps(server.kubeconfig("tok", namespace="shop")))
-        done = tail({**os.environ, "KUBECONFIG": str(path)}, "--for", "1s")
+        done = tail({**os.environ, "KUBECONFIG": str(path)}, "--for", "30s")
     assert done.returncode == 2
     assert 'cannot list resource "pods"' in done.stderr
     assert "kind: Role\n" in done.stderr
     assert "resources: [pods/log]" in done.stderr
 
 
-def test_escapes_in_logs_are_harmless(environment: dict[str, str], cluster: Cluster) -> None:
+def test_escapes_in_logs_are_harmless(command: Command, cluster: Cluster) -> None:
     """A log cannot drive the terminal, in any mode."""
     evil = access_line("503", "UH", "no_healthy_upstream", agent="\x1b]0;owned\x07\x1b[2J", host="-", time=now())
     cluster.write(WEB, PROXY, evil.encode())
     for mode in ([], ["--raw"], ["--all-lines"]):
-        done = tail(environment, *mode, "--for", "1s")
+        done = command("tail", *mode, "--for", "1s")
         assert "\x1b" not in done.stdout
         assert "\x07" not in done.stdout
     assert "owned" in done.stdout
 
 
-def test_secrets_are_redacted(environment: dict[str, str], cluster: Cluster) -> None:
+def test_secrets_are_redacted(command: Command, cluster: Cluster) -> None:
     """Tokens are pseudonyms unless asked for."""
     line = access_line("503", "UH", "no_healthy_upstream", path="/login?access_token=s3cr3tvalue", host="-", time=now())
     cluster.write(WEB, PROXY, line.encode())
     for mode in (["--raw"], ["--all-lines"], ["-o", "jsonl"], ["--raw", "-o", "jsonl"]):
-        assert "s3cr3tvalue" not in tail(environment, *mode, "--for", "1s").stdout
-    assert "s3cr3tvalue" in tail(environment, "--raw", "--no-redact", "--for", "1s").stdout
+        assert "s3cr3tvalue" not in command("tail", *mode, "--for", "1s").stdout
+    assert "s3cr3tvalue" in command("tail", "--raw", "--no-redact", "--for", "1s").stdout
 
 
-def test_as_a_plugin_of_kubectl(environment: dict[str, str]) -> None:
+def test_as_a_plugin_of_kubectl(environment: dict[str, str], command: Command) -> None:
     """`kubectl meshdiag -n shop -l app=web` takes kubectl's flags and is `tail` without a command."""
-    script = "import sys; from meshdiag.cli import kubectl; sys.exit(kubectl(sys.argv[1:]))"
-    for arguments in (["tail", "-n", "shop"], ["-n", "shop", "-l", "app=web"], ["tail", "--context", "test"]):
-        done = subprocess.run(
-            [sys.executable, "-c", script, *arguments, "--for", "1s"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+    for arguments in (["-n", "shop", "-l", "app=web"], ["tail", "--context", "test"]):
+        done = command(*arguments, "--for", "1s", run=kubectl)
         assert done.returncode == 1, done.stderr
         assert "no-healthy-upstream" in done.stdout
-    done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True, timeout=60)
+    script = "import sys; from meshdiag.cli import kubectl; sys.exit(kubectl(sys.argv[1:]))"
+    tool = [sys.executable, "-c", script]
+    done = subprocess.run(
+        [*tool, "tail", "-n", "shop", "--for", "2s"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    assert "no-healthy-upstream" in done.stdout
+    done = subprocess.run([*tool, "--help"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("usage: kubectl meshdiag")
 
 

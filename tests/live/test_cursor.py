@@ -404,6 +404,20 @@ def test_lines_besides_are_not_new() -> None:
     assert cursor.take(again) == Taken(line(START + 5))  # besides counts for one log only
 
 
+def test_a_clock_that_was_set_back_behind_late_lines_gives_nothing_twice() -> None:
+    """The latest line of what is forgotten stood before one that was late."""
+    before = [line(START + (n == 7), f"{n}.0") for n in range(9)]
+    later = [line(START - 800 * MS, f"later {n}.0") for n in range(10)]
+    later += [line(START - 100 * MS, f"later {n}.{part}") for n in (10, 11, 12) for part in range(3)]
+    with memory(400):
+        model = Model(before + later)
+        model.stream(0, 10, [9])
+        model.stream(0, 28, [])
+        model.stream(0, 28, [])
+        assert model.given == model.log
+        assert not model.missed
+
+
 def test_a_copy_stands_at_the_same_place_and_goes_its_own_way() -> None:
     """What a copy takes does not change the other one, and both tell new lines from those that were read."""
     log = [line(START + n, f"{n:03d}") for n in range(60)]

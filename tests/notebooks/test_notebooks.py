@@ -126,7 +126,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Executed | BaseE
             )
             resources = {"metadata": {"path": str(places[name])}}
             notebook = stored(name)
-            await NotebookClient(notebook, km=manager, timeout=300, resources=resources).async_execute()
+            try:
+                await NotebookClient(notebook, km=manager, timeout=300, resources=resources).async_execute()
+            finally:  # else it goes on until this process ends
+                await manager.shutdown_kernel(now=True)
             return Executed(notebook)
 
         async def everything() -> list[Executed | BaseException]:

@@ -64,10 +64,14 @@ class Page:
     def open(self, path: Path, fragment: str = "") -> None:
         """Load a file and wait until all of it is there."""
         self.call("Page.navigate", url=path.absolute().as_uri() + fragment)
-        until = time.monotonic() + PATIENCE
-        while self.js("document.readyState") != "complete":
-            assert time.monotonic() < until, "the page does not load"
-            time.sleep(0.05)
+        self.until("document.readyState === 'complete'")
+
+    def until(self, expression: str) -> None:
+        """Wait until an expression in the page is true: what an event does comes a while after what causes it."""
+        end = time.monotonic() + PATIENCE
+        while not self.js(expression):
+            assert time.monotonic() < end, f"never: {expression}"
+            time.sleep(0.02)
 
     def js(self, expression: str) -> Any:
         """The value of an expression in the page."""

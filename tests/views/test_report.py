@@ -98,10 +98,11 @@ def test_findings_open_and_close(page: chromium.Page, chain: Path) -> None:
     page.click("#find")
     page.type("pricing refused")
     page.click('#f1 a[href="#f5"]')
-    assert page.js("[location.hash, document.getElementById('f5').open]") == ["#f5", True]
+    page.until("document.getElementById('f5').open")
+    assert page.js("location.hash") == "#f5"
     assert page.js("document.getElementById('f5').checkVisibility()")
     page.open(chain, "#f7")
-    assert page.js("document.getElementById('f7').open")
+    page.until("document.getElementById('f7').open")
     assert not page.complaints
 
 

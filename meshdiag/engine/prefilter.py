@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from os.path import commonprefix
 from typing import Any, Protocol
 
 from meshdiag import cache
@@ -96,8 +97,11 @@ class RePrefilter:
     def __init__(self, wanted: Iterable[str]) -> None:
         # a global flag cannot stand inside an alternation, a scoped one can
         parts = [re.sub(r"^\(\?i\)(.*)$", r"(?i:\1)", w) for w in wanted]
-        self._find = re.compile("|".join(f"(?:{p})" for p in parts).encode(), re.MULTILINE).finditer
         plain = [(i, re.sub(r"\\(.)", r"\1", p)) for i, p in enumerate(parts) if not _MAGIC.search(p)]
+        # the literals as a tree: else each of them is tried at each place
+        either = [_tree([literal for _, literal in plain])] if plain else []
+        either += [f"(?:{p})" for p in parts if _MAGIC.search(p)]
+        self._find = re.compile("|".join(either).encode(), re.MULTILINE).finditer
         self._plain = tuple(plain)
         self._others = tuple((i, lazy(p, re.MULTILINE)) for i, p in enumerate(parts) if _MAGIC.search(p))
 
@@ -113,6 +117,18 @@ class RePrefilter:
 
 
 _MAGIC = re.compile(r"(?<!\\)(?:\\\\)*[\[\](){}.*+?^$|]|\\[A-Za-z0-9]")
+
+
+def _tree(words: Sequence[str]) -> str:
+    """An expression for any of the words: what several begin with is tried once. Where one ends, longer ones need not be tried."""
+    if "" in words:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault(word[0], []).append(word)
+    heads = [commonprefix(group) for group in groups.values()]
+    tails = [_tree([word[len(h) :] for word in group]) for h, group in zip(heads, groups.values(), strict=True)]
+    return f"(?:{'|'.join(re.escape(h) + t for h, t in zip(heads, tails, strict=True))})"
 
 
 def lean(wanted: tuple[str, ...]) -> tuple[str, ...]:

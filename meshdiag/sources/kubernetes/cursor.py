@@ -227,9 +227,9 @@ class Cursor:
 
     def _forget(self, latest: int, following: int) -> None:
         """Lines are remembered no more: the latest known time of them, and that of the line behind them."""
-        # no line is later than one behind it and the disorder, unless the clock was set back between them
-        bound = following if latest <= following + DISORDER else latest
-        self._forgotten = max(self._forgotten, bound + DISORDER)
+        # no line is later than one behind it and the disorder, unless the clock was set back between them; nor, as only the first and
+        # the last time of a piece are known, later than these and the disorder
+        self._forgotten = max(self._forgotten, max(latest, following) + DISORDER)
 
     def _since(self) -> int:
         """No line that comes is earlier than this, a whole second."""

@@ -126,7 +126,7 @@ def _tree(words: Sequence[str]) -> str:
     groups: dict[str, list[str]] = {}
     for word in words:
         groups.setdefault(word[0], []).append(word)
-    heads = [commonprefix(group) for group in groups.values()]
+    heads = [commonprefix(group) for group in groups.values()]  # noqa: RUF071  of texts, not of paths
     tails = [_tree([word[len(h) :] for word in group]) for h, group in zip(heads, groups.values(), strict=True)]
     return f"(?:{'|'.join(re.escape(h) + t for h, t in zip(heads, tails, strict=True))})"
 

@@ -22,7 +22,7 @@ from meshdiag.engine.classify import Classifier
 from meshdiag.engine.scan import BLOCK, Filters, Scanner
 from meshdiag.formats.access import DERIVED, NAME, NEWEST_FIELDS, newest
 from meshdiag.framing import analysis, joining, traffic
-from meshdiag.framing.columns import COLUMNS
+from meshdiag.framing.columns import ACCESS_COLUMNS
 from meshdiag.model import MeshdiagError, Origin, Problem
 
 _ORIGIN: Final = ("path", "cluster", "namespace", "pod", "container", "previous")
@@ -33,7 +33,6 @@ _SUBJECT: Final = frozenset(
 )
 """Fields of an access log that tell what a finding is about, which requests failed, and by which pattern."""
 
-_COLUMN: Final = {c.source: c.name for c in COLUMNS if c.of == NAME and c.name != "flags"}
 _OWN_FIELDS: Final = tuple(n for n in NEWEST_FIELDS if n != "start_time")
 _GAP: Final = 1 << 16
 """Bytes between two rows beyond which a new block begins."""
@@ -216,7 +215,7 @@ def _check(frame: pd.DataFrame, scanner: Scanner) -> None:
         raise MeshdiagError(
             f"the frame has no column text, which rows of {', '.join(kinds)} need: make it with frame(..., text=True)"
         )
-    asked = {_COLUMN[f] for f in _asked(scanner.classifier) | _SUBJECT if f in _COLUMN}
+    asked = {ACCESS_COLUMNS[f] for f in _asked(scanner.classifier) | _SUBJECT if f in ACCESS_COLUMNS}
     if lost := sorted(asked - {*frame.columns}):
         raise MeshdiagError(f"the frame has no column text, so it needs {', '.join(lost)} to be diagnosed")
 
@@ -280,7 +279,7 @@ def _timed(text: str, time: pd.Timestamp, scanner: Scanner) -> str:
 
 def _access_lines(rows: pd.DataFrame) -> Iterator[bytes]:
     """Lines of today's default format; JSON where a value would not be read again as it is."""
-    columns = [_COLUMN[f] for f in _OWN_FIELDS]
+    columns = [ACCESS_COLUMNS[f] for f in _OWN_FIELDS]
     values = [_texts(rows[c]) if c in rows.columns else ["-"] * len(rows) for c in columns]
     others = rows["fields"] if "fields" in rows.columns else [None] * len(rows)
     for time, other, *own in zip(_times(rows["time"]), others, *values, strict=True):

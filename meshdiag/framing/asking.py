@@ -8,13 +8,11 @@ from typing import Any, Final
 
 from meshdiag.catalogue import Pattern
 from meshdiag.catalogue.conditions import Test, compile_condition, field_value, normal, search, texts
-from meshdiag.formats.access import DERIVED, NAME
+from meshdiag.formats.access import DERIVED
 from meshdiag.framing.access import MIDDLE, STRETCH_OF, STRETCHES, TEXTS
-from meshdiag.framing.columns import COLUMNS
+from meshdiag.framing.columns import ACCESS_COLUMNS
 from meshdiag.framing.native import NUMBERS
 from meshdiag.model import Record
-
-_COLUMN_OF: Final = {c.source: c.name for c in COLUMNS if c.of == NAME and c.name != "flags"}
 
 Outcome = Callable[[Record], object]
 
@@ -87,7 +85,7 @@ class Asked:
         parts that answer it (MIDDLE is none). Without either all lines of the format have the same answer.
         """
         sources = DERIVED.get(name, (name,))
-        columns = [_COLUMN_OF.get(source, source) for source in sources]
+        columns = [ACCESS_COLUMNS.get(source, source) for source in sources]
         if len({STRETCH_OF.get(column) for column in columns}) == 1 and columns[0] in STRETCH_OF:
             return STRETCH_OF[columns[0]], {STRETCH_OF[columns[0]]} - {MIDDLE}
         parts: set[str] = set()

@@ -44,6 +44,7 @@ class Column:
 
 _C, _T, _I = Type.CATEGORY, Type.TEXT, Type.INTEGER
 _ACCESS = "access-log"
+_BOTH = "access-log, ztunnel-access"
 
 COLUMNS: Final[tuple[Column, ...]] = (
     Column("kind", _C, "the format of the record: `access-log`, `istio-log`, `envoy-log`, `event`, …"),
@@ -70,9 +71,9 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("response_code_details", _C, "who answered and why; blanks are `_`", _ACCESS),
     Column("connection_termination_details", _C, "why the connection was ended; blanks are `_`", _ACCESS),
     Column("upstream_transport_failure_reason", _C, "what went wrong with TLS or TCP; blanks are `_`", _ACCESS),
-    Column("bytes_received", _I, "bytes of the request's body, or received on the connection", _ACCESS),
-    Column("bytes_sent", _I, "bytes of the answer's body, or sent on the connection", _ACCESS),
-    Column("duration", _I, "milliseconds from the first byte in to the last byte out", _ACCESS),
+    Column("bytes_received", _I, "bytes of the request's body, or received on the connection", _BOTH),
+    Column("bytes_sent", _I, "bytes of the answer's body, or sent on the connection", _BOTH),
+    Column("duration", _I, "milliseconds from the first byte in to the last byte out, or of the connection", _BOTH),
     Column("upstream_service_time", _I, "of these the upstream's", _ACCESS),
     Column("x_forwarded_for", _T, "the header", _ACCESS),
     Column("user_agent", _C, "the header", _ACCESS),
@@ -115,6 +116,10 @@ COLUMNS: Final[tuple[Column, ...]] = (
 
 BY_NAME: Final[Mapping[str, Column]] = {c.name: c for c in COLUMNS}
 DEFAULT: Final = tuple(c.name for c in COLUMNS if c.name != "text")
+ACCESS_COLUMNS: Final[Mapping[str, str]] = {
+    c.source: c.name for c in COLUMNS if _ACCESS in c.of.split(", ") and c.type is not Type.LIST
+}
+"""The column that a field of an access log goes to."""
 MATCH: Final = frozenset({"cause", "pattern", "confidence"})
 """Columns that need the catalogue."""
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from meshdiag.diagnosis.subjects import workload_of
 from meshdiag.formats.access import NAME as ACCESS_LOG
+from meshdiag.formats.ztunnel import ACCESS_NAME as ZTUNNEL_ACCESS
 from meshdiag.framing.batch import NAT, Batch, Vocabulary, clean
 from meshdiag.framing.columns import BY_NAME, COLUMNS, Column, Type
 from meshdiag.model import Record
@@ -25,6 +26,9 @@ INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 _DERIVED: Final = frozenset({"traffic", "upstream_chosen", "upstream_connected", "sni"})
 """Fields of an access log that other columns tell."""
+
+_ZTUNNEL: Final = {"bytes_sent": "bytes_sent", "bytes_recv": "bytes_received", "duration": "duration"}
+"""What ztunnel says of a connection, and Envoy's name for it. It writes the duration as `49ms` (src/proxy/metrics.rs)."""
 
 _LOGS: Final = frozenset({"istio-log", "envoy-log", "klog", "ztunnel-log"})
 
@@ -42,8 +46,8 @@ def _columns_of(kind: str) -> Mapping[str, tuple[Column, ...]]:
     for column in COLUMNS:
         if group in column.of.split(", ") or column.name in ("direction", "unparsed"):
             found[column.source] = (*found.get(column.source, ()), column)
-    if kind == "ztunnel-access":
-        found |= {"bytes_sent": (BY_NAME["bytes_sent"],), "bytes_recv": (BY_NAME["bytes_received"],)}
+    if kind == ZTUNNEL_ACCESS:
+        found |= {name: (BY_NAME[column],) for name, column in _ZTUNNEL.items()}
     return found
 
 
@@ -72,6 +76,8 @@ def values(record: Record) -> dict[str, Any]:
     columns, access = _columns_of(record.format), record.format == ACCESS_LOG
     others: dict[str, str] = {}
     for name, value in record.fields.items():
+        if name == "duration" and record.format == ZTUNNEL_ACCESS and INTEGER.fullmatch(value.removesuffix("ms")):
+            value = value.removesuffix("ms")
         if access and (name in _DERIVED or (name == "start_time" and record.time is not None)):
             continue
         kept = False

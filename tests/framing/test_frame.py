@@ -104,6 +104,19 @@ def test_other_logs_have_their_own_columns() -> None:
     assert row.response_code is pd.NA and row.flags == ()
 
 
+def test_connections_of_ztunnel_have_numbers() -> None:
+    found = meshdiag.frame(
+        SAMPLES / "09-ambient", columns=["kind", "bytes_received", "bytes_sent", "duration", "fields"]
+    )
+    connections = found[found["kind"] == "ztunnel-access"]
+    assert connections[["bytes_received", "bytes_sent", "duration"]].notna().all().all()
+    assert connections["duration"].max() > 100 and not connections["fields"].str.contains("duration|bytes_").any()
+    line = "2026-11-22T10:10:02.945000Z\tinfo\taccess\tconnection complete\tsrc.addr=10.0.0.1:1 dst.addr=10.0.0.2:2 duration="
+    odd = meshdiag.frame([f'{line}"{d}"' for d in ("49ms", "1.5s", "007ms")])
+    assert odd["duration"].tolist() == [49, pd.NA, pd.NA]
+    assert odd["fields"].tolist()[1:] == ['{"duration": "1.5s"}', '{"duration": "007ms"}']
+
+
 def test_what_no_integer_column_can_hold_is_kept() -> None:
     lines = [access_line().replace(" 19 3 - ", f" 19 3 {n} ") for n in ("soon", "007", "9" * 20, "12")]
     found = meshdiag.frame(lines)

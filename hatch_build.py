@@ -29,12 +29,13 @@ def build(library: Path = LIBRARY, flags: Sequence[str] = FLAGS) -> Path | None:
         if shutil.which(compiler[0]) is None:
             continue
         new = library.with_suffix(".new")
-        command = [*compiler, *flags, "-shared", "-fPIC", "-o", str(new), str(SOURCE)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            new.replace(library)  # at once, as another process may be reading it
-            return library
-        new.unlink(missing_ok=True)
+        for fewer in ([], ["-DLEVEL=1"], ["-DLEVEL=0"]):  # an old compiler does not know all instructions
+            command = [*compiler, *flags, *fewer, "-shared", "-fPIC", "-o", str(new), str(SOURCE)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                new.replace(library)  # at once, as another process may be reading it
+                return library
+            new.unlink(missing_ok=True)
         print(f"{compiler[0]}: {done.stderr}", file=sys.stderr)
     return None
 

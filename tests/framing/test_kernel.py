@@ -97,6 +97,17 @@ def test_the_library_that_is_built_is_used(folder: Path) -> None:
     assert native.is_there()
 
 
+@needs_compiler
+def test_an_old_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not know AVX-512 builds the rest."""
+    old = tmp_path / "old-cc"
+    old.write_text(f'#!/bin/sh\ncase "$*" in *LEVEL*) exec {COMPILER} "$@";; esac\necho "unknown target" >&2; exit 1\n')
+    old.chmod(0o755)
+    monkeypatch.setenv("CC", str(old))
+    assert hatch_build.build(tmp_path / "_kernel.so", ["-O1"])
+    assert fuzz(tmp_path, 10) == ""
+
+
 def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler --flag")
     assert hatch_build.build(tmp_path / "_kernel.so") is None

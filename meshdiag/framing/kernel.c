@@ -17,6 +17,7 @@
 #endif
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -217,8 +218,10 @@ static int prepared(Texts *t) {
 
 static int is_wide(void) {
 #ifdef WIDE
+    unsigned a, b, c = 0, d;
     return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2") &&
-           __builtin_cpu_supports("vaes") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt") &&
+           __get_cpuid_count(7, 0, &a, &b, &c, &d) && c >> 9 & 1; /* VAES, of which older compilers do not know how to ask */
 #else
     return 0;
 #endif

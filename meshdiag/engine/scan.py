@@ -40,6 +40,12 @@ FIRST_SAMPLE = 16 << 10
 GRID = 256 << 10
 """And of the rest the line that holds each multiple of this offset; for the time span also the last line."""
 
+PASTED = 1 << 20
+"""Bytes at the beginning of a file in which each line with a blank of a web page is looked at: no expression finds its words. What is
+longer was not pasted."""
+
+_WEB_BLANKS = tuple(blank.encode() for blank in ("\xa0", "\u3000"))
+
 _KUBELET_TIME = len("2026-11-22T23:32:13.455026000Z ")
 
 ALARMING_LEVELS = frozenset({"warning", "error", "critical"})
@@ -322,10 +328,23 @@ class Part:
             self._count_requests()
         if last:
             self._see_last()
-        for hit in self.scanner.prefilter.ends(memoryview(buffer)[:end]):
+        hits = self.scanner.prefilter.ends(memoryview(buffer)[:end])
+        if self.base < PASTED and (blanks := self._web_blanks(min(end, PASTED - self.base))):
+            hits = sorted([*hits, *blanks])
+        for hit in hits:
             if hit - 1 > self.done:  # the last byte of the hit, which may be the line's end
                 start = buffer.rfind(b"\n", 0, hit - 1) + 1
                 self.done = self._candidate(start, self._line_end(start))
+
+    def _web_blanks(self, end: int) -> list[int]:
+        """Offsets in the lines before `end` that hold a blank of a web page, one for each line and kind of blank."""
+        found: list[int] = []
+        for blank in _WEB_BLANKS:
+            at = self.block.find(blank, 0, end)
+            while at >= 0:
+                found.append(at + len(blank))
+                at = self.block.find(blank, self._line_end(at), end)
+        return found
 
     def _line_end(self, start: int) -> int:
         found = self.block.find(b"\n", start, self.end)
@@ -427,14 +446,16 @@ class Part:
         Its other lines are looked at as they come: only the reasons say less without it.
         """
         head = self._container_head(reason, hit)
-        if head is None:
+        named = head or self._flat_head(reason, hit)
+        if named is None:
             return False
-        begin, first, depth = head
+        begin, first, depth = named
         lines, position = [first.text], self._line_end(begin) + 1
         while position < self.end:
             stop = self._line_end(position)
             line = self.scanner.strip(_decode(self.block, position, stop))
-            if not container.belongs(depth, line.text) or not _together(line, first):
+            goes_on = container.belongs(depth, line.text) if head else container.belongs_flat(lines[-1], line.text)
+            if not goes_on or not _together(line, first):
                 break
             if len(lines) >= container.BLOCK_LINES:
                 break
@@ -443,7 +464,8 @@ class Part:
         record = container.parse("\n".join(lines))
         if record is None:
             return False
-        pod = container.pod_above(line.text for _, line in self._lines_above(begin, container.ABOVE_LINES))
+        above = self._lines_above(begin, container.ABOVE_LINES) if head else ()
+        pod = container.pod_above(line.text for _, line in above)
         self._take(container.in_pod(self._placed(record, first, begin), pod))
         self._explained = position
         return True
@@ -461,6 +483,18 @@ class Part:
                 lowest = depth
             if not lowest:
                 break
+        return None
+
+    def _flat_head(self, reason: int, hit: formats.Unwrapped) -> tuple[int, formats.Unwrapped, int] | None:
+        """As `_container_head`, in a description that was pasted without its indentation."""
+        below = hit.text
+        for start, line in self._lines_above(reason, container.BLOCK_LINES):
+            if start < self._unexplained or not line.text.strip() or not _together(line, hit):
+                break
+            if container.depth_of_head(line.text) is not None:
+                depth = container.depth(line.text)
+                return (start, line, depth) if container.is_flat(line.text, below) else None
+            below = line.text
         return None
 
     def _lines_above(self, start: int, most: int) -> Iterator[tuple[int, formats.Unwrapped]]:

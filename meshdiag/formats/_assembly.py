@@ -93,12 +93,16 @@ class _Partial:
 
 @dataclass(slots=True)
 class _Block:
-    """A JSON object that stands on several lines, or (`depth` is not None) the block of a container."""
+    """A JSON object that stands on several lines, or (`depth` is not None) the block of a container.
+
+    `flat`: it was pasted without its indentation.
+    """
 
     indent: str
     lines: list[tuple[int, Unwrapped]] = field(default_factory=list)
     size: int = 0
     depth: int | None = None
+    flat: bool = False
     pod: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -192,7 +196,7 @@ class Assembler:
             self._in_block(found, offset, out)
         elif depth is not None and (self._open is None or not self._continues(self._open, found)):
             self._close(out)
-            self._block = _Block("", [(offset, found)], len(found.text), depth, pod or {})
+            self._block = _Block("", [(offset, found)], len(found.text), depth, pod=pod or {})
         elif found.text.strip() == "{" and (self._open is None or not self._continues(self._open, found)):
             self._close(out)
             self._block = _Block(_indent(found.text), [(offset, found)])
@@ -267,7 +271,11 @@ class Assembler:
     def _in_container(self, block: _Block, depth: int, found: Unwrapped, offset: int) -> bool:
         """Adds a line to the block; False when it does not belong to it."""
         first = block.lines[0][1]
-        if not container.belongs(depth, found.text) or _place(found) != _place(first):
+        if len(block.lines) == 1:
+            block.flat = container.is_flat(first.text, found.text)
+        before = block.lines[-1][1].text
+        goes_on = container.belongs_flat(before, found.text) if block.flat else container.belongs(depth, found.text)
+        if not goes_on or _place(found) != _place(first):
             return False
         if len(block.lines) == 1 and container.depth_of_head(found.text) is not None:
             return False  # a name below a name: the inner one may be a container's
@@ -281,7 +289,7 @@ class Assembler:
         offset, first = block.lines[0]
         record = container.parse("\n".join(f.text for _, f in block.lines)) if len(block.lines) > 1 else None
         if record is not None:
-            out.append(container.in_pod(self._placed(record, first, offset), block.pod))
+            out.append(container.in_pod(self._placed(record, first, offset), {} if block.flat else block.pod))
             block.lines = [(o, f) for o, f in block.lines if not container.is_reason(f.text)]
         self._give_up(out)
         self._close(out)

@@ -23,6 +23,11 @@ _HEAD = lazy(
 )
 _HEADER = lazy(r"(?P<mark>< ?)?(?P<name>[A-Za-z][\w-]{0,60}): ?(?P<value>[^\n]{0,4000})")
 
+# What curl -v says between the headers (lib/http.c, lib/cookie.c).
+_REMARK = lazy(
+    r"\* (?:Server \S{1,200} is (?:not )?blacklisted|(?:Added|Replaced) cookie |skipped cookie |cookie '|HTTP error before end)"
+)
+
 _KEPT = frozenset(
     {
         "server",
@@ -56,7 +61,12 @@ def parse(text: str) -> Record | None:
 
 
 def goes_on(head: str, line: str) -> bool:
-    """Whether an unwrapped line is a header of the answer that begins with the line `head`: both have curl's `<`, or none."""
+    """Whether an unwrapped line is a header of the answer that begins with the line `head`: both have curl's `<`, or none.
+
+    A remark of curl's between them goes along.
+    """
+    if head.startswith("<") and _REMARK.match(line):
+        return True
     header = _HEADER.match(line)
     return header is not None and bool(header["mark"]) == head.startswith("<")
 

@@ -18,6 +18,9 @@ command, arguments and an environment may hold anything. Keys count at the depth
 argument or a variable cannot pass for a state. (A termination message of several lines can end the block: kubectl writes
 it as it is. What stands below it is then lost.)
 
+A block that was pasted without its indentation has no depth: its name, `Container ID` or `Image` right below it, and then the
+lines of the state in the order in which kubectl prints them, from `State` to `Ready` without a gap, tell it.
+
 A record is put together from lines (`_assembly` in order, `engine/scan.py` around a hit): a head looks like any YAML key,
 so no line is one before the `State` below it was seen.
 """
@@ -46,9 +49,14 @@ ABOVE_LINES: Final = 400
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HEAD = lazy(rf"(?P<indent> {{0,16}})(?P<name>{_LABEL}):\s{{0,5}}\Z")
-_REASON = lazy(r" {2,40}Reason: {1,20}[A-Za-z]{1,60}\s{0,5}\Z")
+_REASON = lazy(r" {0,40}Reason: {1,20}[A-Za-z]{1,60}\s{0,5}\Z")
 _KEY = lazy(
     r"(?P<indent> {1,40})(?P<key>[A-Z][A-Za-z]{1,20}(?: [A-Z][a-z]{1,10})?):(?: {1,40}(?P<value>\S.{0,1000}))?\s{0,5}\Z"
+)
+_FLAT_FIRST = lazy(r" {0,16}(?:Container ID|Image):(?: |\s{0,5}\Z)")
+_FLAT_LAST = lazy(r" {0,16}Restart Count: {1,40}\d{1,9}\s{0,5}\Z")
+_FLAT_KEY = lazy(
+    r" {0,16}(?P<key>[A-Z][A-Za-z]{1,20}(?: [A-Z][a-z]{1,10})?):(?: {1,40}(?P<value>\S.{0,1000}))?\s{0,5}\Z"
 )
 _POD = lazy(r"(?P<key>Name|Namespace): {1,40}(?P<value>[a-z0-9][a-z0-9.-]{0,252})\s{0,5}\Z")
 _TOP = lazy(r"[A-Z][A-Za-z-]{1,30}(?: [A-Z][A-Za-z-]{1,30}){0,3}:")
@@ -65,6 +73,7 @@ _OWN: Final = {
 _PARTS: Final = {"Reason": "reason", "Exit Code": "exit_code"}
 _SECTION: Final = {"state": "state_", "last_state": "last_"}
 _STATES: Final = frozenset({"Running", "Waiting", "Terminated"})
+_OF_A_STATE: Final = frozenset({"Reason", "Message", "Exit Code", "Signal", "Started", "Finished"})
 
 
 def depth_of_head(line: str) -> int | None:
@@ -83,6 +92,17 @@ def belongs(head: int, line: str) -> bool:
     return depth(line) > head and not line.startswith("\t")
 
 
+def is_flat(head: str, below: str) -> bool:
+    """Whether a block without its indentation begins: two unwrapped lines, the second right below the first."""
+    at = depth_of_head(head)
+    return at is not None and depth(below) == at and _FLAT_FIRST.match(below) is not None
+
+
+def belongs_flat(before: str, line: str) -> bool:
+    """Whether an unwrapped line goes on with a block without its indentation; `before` is the line above it."""
+    return bool(line.strip()) and depth_of_head(line) is None and _FLAT_LAST.match(before) is None
+
+
 def is_reason(line: str) -> bool:
     """Whether an unwrapped line is a `Reason` that a block explains, and that says less without it."""
     return _REASON.match(line) is not None
@@ -98,6 +118,8 @@ def parse(text: str) -> Record | None:
     named = _HEAD.match(head) if rest and len(head) < 100 else None
     if named is None or "State:" not in rest:
         return None
+    if is_flat(head, rest.partition("\n")[0]):
+        return _parse_flat(head, named["name"], rest.split("\n", BLOCK_LINES)[:BLOCK_LINES])
     own = 0
     section = ""
     fields: dict[str, str] = {"container": named["name"]}
@@ -122,10 +144,42 @@ def parse(text: str) -> Record | None:
         if key and name and name not in fields and (value := (key["value"] or "").strip()):
             fields[name] = value
             kept.append(line)
+    return _record(kept, fields)
+
+
+def _record(kept: list[str], fields: dict[str, str]) -> Record | None:
     if fields.get("state") not in _STATES:
         return None
     written = "\n".join(kept)
     return Record(NAME, written, written, component="kubernetes", fields=fields)
+
+
+def _parse_flat(head: str, name: str, lines: list[str]) -> Record | None:
+    """A block without its indentation, by the order of its lines.
+
+    Nothing but the parts of a state stands between `State` and `Ready`, so an argument cannot add one.
+    """
+    fields, kept, section = {"container": name}, [head], ""
+    begun = False
+    for at, line in enumerate(lines):
+        key = _FLAT_KEY.match(line)
+        own = _OWN.get(key["key"], "") if key else ""
+        begun = begun or own == "state"
+        if not begun:
+            field = own if own == "image" and at < 2 else ""
+        elif key is None:
+            return None
+        elif key["key"] in _OF_A_STATE:
+            field = section + _PARTS[key["key"]] if key["key"] in _PARTS else ""
+        elif own and own not in fields:
+            field = own
+        else:
+            break
+        section = _SECTION.get(own, section)
+        if key and field and field not in fields and (value := (key["value"] or "").strip()):
+            fields[field] = value
+            kept.append(line)
+    return _record(kept, fields) if "ready" in fields else None
 
 
 def described(pod: Mapping[str, str], line: str) -> Mapping[str, str]:

@@ -85,13 +85,20 @@ _COLOUR = r"\x1b\[[\d;]{0,24}m"
 _STERN_COLOUR = lazy(rf"(?:{_COLOUR}({_NAME}){_COLOUR} )?{_COLOUR}({_NAME}){_COLOUR} {_COLOUR}({_NAME}){_COLOUR} ")
 _POD = lazy(r"[a-z0-9.-]{1,240}-(?:[a-z0-9]{5,10}|\d{1,5})\Z")
 _DECORATION = lazy(rf"(?:[ \t]+|[ \t>*#`|│┃-]{{1,16}}+)(?={_HEAD}|{_JSON_HEAD})")
+# The columns of web consoles: Rancher's `Sun, Nov 22 2026 10:15:10 pm | `, Kibana's `Nov 22, 2026 @ 22:15:10.345 | `.
+_CONSOLE = lazy(
+    r"[ |]{0,8}[A-Z][a-z]{2}(?:, [A-Z][a-z]{2} \d{1,2} \d{4} \d{1,2}:\d\d:\d\d [ap]m"
+    rf"| \d{{1,2}}, \d{{4}} @ \d\d:\d\d:\d\d(?:\.\d{{1,9}})?)[ |\t]{{1,16}}(?={_HEAD}|{_JSON_HEAD})"
+)
+_GREP = lazy(rf"[\w./@+-]{{1,200}}[:-](?:\d{{1,7}}[:-])?(?={_HEAD}|{_JSON_HEAD})")  # FILE:, FILE:12:, FILE-12-
 _QUOTED = lazy(rf"[\"'](?={_HEAD}|{TIME}\\t)")
 _ESCAPED_TABS = lazy(rf"{TIME}\\t{_LEVEL}\\t")
 _RSYSLOG_TABS = lazy(rf"{TIME}#011{_LEVEL}#011")  # rsyslog writes control characters in octal
 _MEMBER = lazy(
-    r'\s{0,64}"(?:textPayload|log|message|msg|line|body|MESSAGE)"\s{0,8}:\s{0,8}("(?:[^"\\]|\\.)*+")\s*+,?\s*+\Z'
+    r'\s{0,64}(?:"(?:textPayload|log|message|msg|line|body|MESSAGE)"\s{0,8}:\s{0,8})?("(?:[^"\\]|\\.)*+")\s*+,?\s*+\Z'
 )
 _CSV = lazy(rf'"({TIME})",\s?"(.*)"\s*\Z', re.DOTALL)
+_LAST_CELL = lazy(rf'","(?={_HEAD}|{{ ?"")')
 # A row of CloudWatch's exports: the time in milliseconds or without T and zone, a cell in quotes only where it needs them.
 _ROW = lazy(
     r"(\d{13}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?),"
@@ -143,8 +150,10 @@ def _coloured(line: str) -> Unwrapped | None:
 
 
 def _plain(line: str) -> str:
-    """Without its end and without terminal colours."""
+    """Without its end and without terminal colours, and with plain blanks: a web page's are no-break or ideographic ones."""
     line = line.rstrip("\r\n")
+    if not line.isascii():
+        line = line.replace("\xa0", " ").replace("\u3000", " ")
     return _ANSI.sub("", line) if "\x1b" in line else line
 
 
@@ -163,7 +172,7 @@ def unwrap(line: str) -> Unwrapped | None:
         return _syslog(line)
     if first in "\"'":
         return _quoted(line) if first else None
-    if first in " \t>*#`|-":
+    if first in " \t>*#`|-│┃":
         return _decorated(line)
     return (_syslog(line) if first.isupper() else None) or _named(line)
 
@@ -233,6 +242,10 @@ def _named(line: str) -> Unwrapped | None:
     if (stern := _STERN.match(line)) and _POD.match(stern.group(2)):
         namespace, pod, container = stern.groups()
         return Unwrapped(line[stern.end() :], None, namespace or "", pod, container, wrappers=("stern",))
+    if front := _CONSOLE.match(line):
+        return Unwrapped(line[front.end() :], wrappers=("viewer",))
+    if front := _GREP.match(line):
+        return Unwrapped(line[front.end() :], wrappers=("prefix",))
     return None
 
 
@@ -254,14 +267,23 @@ def _decorated(line: str) -> Unwrapped | None:
     """Indentation and the marks of a quote or list before a line that is certainly a record."""
     match = _DECORATION.match(line)
     if match is None:
-        return _member(line)
-    return Unwrapped(line[match.end() :].rstrip("*`"), wrappers=("quote",))
+        front = _CONSOLE.match(line)
+        return _member(line) if front is None else Unwrapped(line[front.end() :], wrappers=("viewer",))
+    text = line[match.end() :].rstrip("*`")
+    return Unwrapped(text.rstrip(" │┃") if text.endswith(("│", "┃")) else text, wrappers=("quote",))
 
 
 def _quoted(line: str) -> Unwrapped | None:
     """A row of a CSV export, a member of a pretty-printed document, a line in quotes."""
     if row := _CSV.match(line):
-        return Unwrapped(row.group(2).replace('""', '"'), parse_time(row.group(1)), wrappers=("csv",))
+        cell = row.group(2)
+        if last := _LAST_CELL.search(cell):  # the pod and the like stand between
+            cell = cell[last.end() :]
+        return Unwrapped(cell.replace('""', '"'), parse_time(row.group(1)), wrappers=("csv",))
+    if line.startswith(('"{""', '"{ ""')) and (end := line.rfind('}"')) > 0:
+        return Unwrapped(line[1 : end + 1].replace('""', '"'), wrappers=("csv",))
+    if (member := _member(line)) is not None:
+        return member
     if _QUOTED.match(line):
         return Unwrapped(line[1:].removesuffix(",").removesuffix(line[0]), wrappers=("quote",))
     return _member(line)
@@ -274,7 +296,7 @@ def _cell(text: str, time: str) -> Unwrapped:
 
 
 def _member(line: str) -> Unwrapped | None:
-    """`"textPayload": "2021-..Z\\tinfo\\t..",` of a pretty-printed document, when the value is certainly a record."""
+    """`"textPayload": "2021-..Z\\tinfo\\t..",` of a pretty-printed document, or a string of JSON, when it is certainly a record."""
     match = _MEMBER.match(line) if ":" in line else None
     if match is None:
         return None
@@ -282,9 +304,16 @@ def _member(line: str) -> Unwrapped | None:
         value = json.loads(match.group(1))
     except ValueError:
         return None
-    if not isinstance(value, str) or not _IS_HEAD.match(value):
+    if not isinstance(value, str) or not _is_record(value):
         return None
     return Unwrapped(_last_newline(value), wrappers=("member",))
+
+
+def _is_record(text: str) -> bool:
+    """Whether it certainly begins like a line of a mesh component, in text or JSON."""
+    if text.startswith("{"):
+        return (obj := json_object(text)) is not None and is_own_json(obj)
+    return _IS_HEAD.match(text) is not None
 
 
 # ---------------------------------------------------------------------------------------------- JSON documents
@@ -292,6 +321,8 @@ def _member(line: str) -> Unwrapped | None:
 _TEXT_KEYS = lazy(
     r'"(?:log|line|message|MESSAGE|body|Body|textPayload|jsonPayload|_source|_raw|content|resourceLogs|kubernetes)"\s*:'
 )
+# A string that may begin like a line of the mesh, whatever the document calls it.
+_RECORD_INSIDE = lazy(r'"(?:\[\d{4}-\d\d-\d\d|\d{4}-\d\d-\d\d[T ][^"\\]{8,30}(?:\\t| [a-z])|[IWEF]\d{4} \d\d:|\{ ?\\")')
 _EVIDENCE = names(
     "kubernetes podName pod_name containerName namespace nodeName pod container k8s @timestamp @version stream ddtags "
     "ddsource host hostname agent ecs input docker resource resources labels attributes _p source_type file _index "
@@ -302,7 +333,10 @@ _TIME_KEYS = ("time", "timestamp", "@timestamp", "ts", "_time", "timeUnixNano", 
 
 def _json_document(line: str) -> Unwrapped | None:
     """Docker's json-file, stern, Loki, Fluent Bit, Vector, Elasticsearch, OpenTelemetry, GCP, Datadog, journald."""
-    if len(line) > MAX_JSON or not _TEXT_KEYS.search(line):
+    if len(line) > MAX_JSON:
+        return None
+    inside = _RECORD_INSIDE.search(line)
+    if not inside and not _TEXT_KEYS.search(line):
         return None
     obj = json_object(line)
     if obj is None:
@@ -317,7 +351,7 @@ def _json_document(line: str) -> Unwrapped | None:
     for extract in _EXTRACTORS:
         if (found := extract(obj)) is not None:
             return found
-    return None
+    return _certain(obj) if inside else None
 
 
 def _described(text: str, name: str, *documents: Mapping[str, Any], partial: bool = False) -> Unwrapped:
@@ -540,6 +574,31 @@ def _message(obj: dict[str, Any]) -> Unwrapped | None:
     if line is None:
         return None
     return _described(line, "stern" if "nodeName" in obj or "podName" in obj else "json", obj)
+
+
+_MAX_VALUES = 2_000
+_TOLD = names(
+    "log line message msg MESSAGE event body Body text content values value stringValue data raw _raw textPayload LogMessage LogEntry"
+)
+"""Keys under which programs that keep logs put a line. Under any other one it may be what a client sent: a header, a path."""
+
+
+def _certain(obj: dict[str, Any]) -> Unwrapped | None:
+    """The first string of the document that certainly is a line of the mesh, however deep it stands under one of such keys: answers
+    of Loki's and Elasticsearch's API, CloudWatch, Azure's LogMessage, Splunk's collector.
+    """
+    todo: list[tuple[str, Any, dict[str, Any]]] = [("", obj, obj)]
+    for _ in range(_MAX_VALUES):
+        if not todo:
+            break
+        key, value, around = todo.pop()
+        if isinstance(value, dict):
+            todo += [(k, v, value) for k, v in reversed(value.items())]
+        elif isinstance(value, list):
+            todo += [(key, v, around) for v in reversed(value)]
+        elif isinstance(value, str) and key in _TOLD and _is_record(value):
+            return _described(value, "json", obj, *([around] if around is not obj else []))
+    return None
 
 
 _EXTRACTORS: tuple[Callable[[dict[str, Any]], Unwrapped | None], ...] = (

@@ -58,3 +58,16 @@ def test_an_answer_ends_at_what_is_no_header() -> None:
 )
 def test_other_lines_are_no_answer(line: str) -> None:
     assert parse(line) is None
+
+
+def test_remarks_of_curl_between_the_headers_go_along() -> None:
+    lines = [
+        OWN[0],
+        OWN[1],
+        "* Server envoy is not blacklisted\n",
+        "< server: envoy\n",
+        "* Connection #0 to host a left intact\n",
+    ]
+    answer, *rest = records(lines)
+    assert (answer.fields["server"], answer.fields["own"]) == ("envoy", "yes")
+    assert [r.text for r in rest] == ["* Connection #0 to host a left intact"]

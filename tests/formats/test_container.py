@@ -158,3 +158,45 @@ def test_no_line_is_lost(lines: list[str]) -> None:
     for line in lines:
         if line.strip() and not line.lstrip().startswith("Reason:"):
             assert line.strip() in seen or line.strip() in ("{", "}")
+
+
+FLAT = "\n".join(line.lstrip() for line in POD.splitlines())
+
+
+def test_a_description_pasted_without_its_indentation_says_whose_state_it_is() -> None:
+    found = [r for r in records(FLAT.splitlines()) if r.format == "container"]
+    assert [r.fields["container"] for r in found] == ["istio-init", "pricing", "istio-proxy"]
+    init, app, proxy = (dict(r.fields) for r in found)
+    assert init["state_reason"] == "Completed"
+    assert (app["state"], app["last_reason"], app["last_exit_code"], app["restart_count"]) == (
+        "Running",
+        "OOMKilled",
+        "137",
+        "7",
+    )
+    assert (proxy["image"], proxy["state_reason"], proxy["last_exit_code"]) == (
+        "docker.io/istio/proxyv2:1.29.0",
+        "CrashLoopBackOff",
+        "134",
+    )
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Args:", "State: Terminated", "Reason: OOMKilled", "State: Running", "Ready: True"],
+        ["State: Terminated", "Reason: OOMKilled", "Exit Code: 137"],  # the end is cut off
+        ["State: Terminated", "some words", "Reason: OOMKilled", "Ready: False"],
+    ],
+)
+def test_without_depth_only_an_unbroken_state_counts(lines: list[str]) -> None:
+    text = ["istio-proxy:", "Image: docker.io/istio/proxyv2:1.29.0", *lines]
+    assert parse("\n".join(text)) is None
+    assert [r.text for r in records(text)] == text
+
+
+def test_without_depth_the_variables_below_are_not_of_the_state() -> None:
+    text = "web:\nContainer ID: containerd://5c1f\nState: Running\nReady: True\nRestart Count: 0\nEnvironment:\nReason: OOMKilled"
+    (record, *others) = records(text.splitlines())
+    assert dict(record.fields) == {"container": "web", "state": "Running", "ready": "True", "restart_count": "0"}
+    assert "Reason: OOMKilled" in [r.text for r in others]

@@ -262,3 +262,67 @@ def test_names_of_a_document_are_names_or_nothing() -> None:
         {"log": "x", "kubernetes": {"pod_name": "$(reboot)", "namespace_name": "UPPER", "container_name": "a" * 300}}
     )
     assert place(strip(line)) == ("", "", "")
+
+
+@pytest.mark.parametrize("around", ["│ {}", "│ {}      │                     │", "┃ {} ┃", "| {}"])
+def test_the_frame_of_a_terminal_program_is_taken_off(around: str) -> None:
+    found = strip(around.format(ACCESS))
+    assert (found.text, found.wrappers) == (ACCESS, ("quote",))
+
+
+@pytest.mark.parametrize("blank", ["\xa0", "\u3000"])
+def test_blanks_of_web_pages_are_blanks(blank: str) -> None:
+    assert strip(ACCESS.replace(" ", blank) + "\n").text == ACCESS
+    assert (
+        strip(json.dumps({"log": "no healthy upstream\n".replace(" ", blank), "stream": "stdout"})).text
+        == "no healthy upstream"
+    )
+
+
+def doubled(line: str) -> str:
+    return line.replace('"', '""')
+
+
+@pytest.mark.parametrize("line", [ACCESS, JSON])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: f"Sun, Nov 22 2026 10:15:10 pm | {s}",
+        lambda s: f"Nov 22, 2026 @ 22:15:10.345 | {s}",
+        lambda s: f"| Nov 22, 2026 @ 22:15:10.345\t{s}",
+        lambda s: f"logs/web.log:{s}",
+        lambda s: f"web.log:12:{s}",
+        lambda s: f"web.log-13-{s}",
+        lambda s: json.dumps(s),
+        lambda s: f"  {json.dumps(s)},",
+        lambda s: f'"2026-11-22T22:15:10.345Z","web-0","istio-proxy","{doubled(s)}"',
+        lambda s: json.dumps({"stream": {"container": "istio-proxy"}, "values": [["1732313710000000000", s]]}),
+        lambda s: json.dumps({"hits": {"total": 1, "hits": [{"_index": "x", "_source": {"message": s}}]}}),
+        lambda s: json.dumps({"events": [{"timestamp": 1732313710000, "message": s, "ingestionTime": 1}]}),
+        lambda s: json.dumps({"TimeGenerated": "2026-11-22T22:15:10Z", "LogMessage": s, "LogSource": "stdout"}),
+        lambda s: json.dumps({"event": s, "sourcetype": "kube:container:istio-proxy", "time": 1732313710}),
+        lambda s: json.dumps({"message": s, "timestamp": 1732313710000, "entity": {"name": "web"}}),
+    ],
+)
+def test_what_consoles_and_exports_put_around_a_record(line: str, wrap) -> None:  # type: ignore[no-untyped-def]
+    assert strip(wrap(line)).text == line
+
+
+def test_a_cell_of_json_at_the_front_of_a_row() -> None:
+    assert strip(f'"{doubled(JSON)}",2026-11-22T22:28:58Z,INFO').text == JSON
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"cart opened","user":7}',
+        '{"values":[["1","connection refused by shop"]],"page":2}',
+        '{"LogMessage":"no healthy upstream today","kind":"note"}',
+        json.dumps({"status": 200, "userAgent": ACCESS, "ip": "10.0.0.1"}),  # what a client sent
+        '"no healthy upstream",',
+        "web.log:12: nothing here",
+        "Sun, Nov 22 2026 10:15:10 pm | nothing here",
+    ],
+)
+def test_what_only_looks_like_an_export_stays_as_it_is(line: str) -> None:
+    assert strip(line).text == line

@@ -87,17 +87,27 @@ _JSON_OBJECT = re.compile(
     rb'\s*\{\s*"(?:apiVersion|kind)":\s?"[A-Za-z][\w./-]*",\s*"(?:items|kind|metadata|apiVersion|data|spec)":'
 )
 _KIND = re.compile(rb"""["']?kind["']?:[ \t]?["']?([A-Z]\w*)""")
+# What no object has: a line at the left that is neither a key, a list item, a mark nor a comment; of JSON something behind its end.
+_NO_YAML = re.compile(rb"""^(?!\s|#|---|\.\.\.|-[ \t\r\n]|["']?[a-z]\w{0,80}["']?:[ \t\r\n]).""", re.MULTILINE)
+_NO_JSON = re.compile(rb"^\}\s*\n\s*[^\s{}\],]", re.MULTILINE)
 
 
 def is_manifest(head: bytes) -> bool:
-    """Whether it is objects of Kubernetes, which are state and no log. Events are a log, in whatever form.
+    """Whether it is objects of Kubernetes, which are state and no log. Events are a log, in whatever form; so is what someone pasted
+    below an object.
 
     >>> is_manifest(b"apiVersion: v1\\nkind: Service\\nmetadata:\\n  name: reviews\\n")
     True
     >>> is_manifest(b"apiVersion: v1\\nitems:\\n- apiVersion: v1\\n  kind: Event\\n")
     False
+    >>> is_manifest(b"kind: Service\\nmetadata:\\n  name: reviews\\n\\n$ kubectl logs reviews-0\\n")
+    False
     """
-    if not _YAML_OBJECT.match(head) and not _JSON_OBJECT.match(head):
+    whole = head[: head.rfind(b"\n") + 1]
+    if _YAML_OBJECT.match(head):
+        if _NO_YAML.search(whole):
+            return False
+    elif not _JSON_OBJECT.match(head) or _NO_JSON.search(whole):
         return False
     kinds = [k for k in _KIND.findall(head) if k != b"List"]
     return bool(kinds) and kinds[0] not in (b"Event", b"EventList")

@@ -182,6 +182,11 @@ def test_the_folder_one_stands_in_counts(read, write, monkeypatch, tmp_path):
         ('{"level":"error","kind":"Pod","apiVersion":"v1"}\n', False),
         ("2026-11-22T10:00:00Z error apiVersion: v1 kind: Pod\n", False),
         ("apiVersion of what? none\n", False),
+        ("apiVersion: v1\nkind: Service\nspec:\n  ports:\n- port: 80\n\n$ kubectl logs web-0\n", False),
+        ('kind: Service\nmetadata: {}\n[2026-11-22T22:15:10.345Z] "GET / HTTP/1.1" 503 UH\n', False),
+        ('{"kind": "Service", "metadata": {\n}\n}\nno healthy upstream\n', False),
+        ('{"kind": "Service", "metadata": {\n}\n}\n{"kind": "Pod", "metadata": {}}\n', True),
+        ("kind: ConfigMap\ndata:\n  a: |\n    [x] y\n---\nkind: Pod\n...\n# end\nmetad", True),
     ],
 )
 def test_manifests_are_state(text: str, is_state: bool) -> None:

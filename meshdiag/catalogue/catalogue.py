@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -175,7 +176,7 @@ def _texts(directory: Path, contents: Iterable[tuple[str, bytes]]) -> dict[str, 
     out = {}
     for name, data in contents:
         try:
-            out[name] = data.decode().replace("\r\n", "\n").replace("\r", "\n")
+            out[name] = io.StringIO(data.decode(), newline=None).read()
         except UnicodeDecodeError as e:
             raise MeshdiagError(f"cannot read {directory / name}: {e}") from None
     return out

@@ -46,6 +46,17 @@ def texts(value: Any) -> list[str]:
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
+def searches(condition: Any) -> bool:
+    """Whether a condition asks for a regular expression, which costs more than all else and is compiled when it is first asked."""
+    parts = normal(condition)
+    return "regex" in parts or ("not" in parts and searches(parts["not"]))
+
+
+def cheap_first(when: Mapping[str, Any]) -> list[str]:
+    """The names of conditions in the order in which they are best asked: the cheap ones spare most expressions."""
+    return sorted(when, key=lambda name: searches(when[name]))
+
+
 def compile_condition(condition: Any) -> Test:
     """A test of a field's value (None when the record has no such field)."""
     tests = [_operator(op, arg) for op, arg in normal(condition).items()]

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from meshdiag.catalogue import NONE, Catalogue, Pattern
-from meshdiag.catalogue.conditions import SEARCH_LIMIT, Test, compile_condition, field_value, normal, search, texts
+from meshdiag.catalogue.conditions import (
+    SEARCH_LIMIT,
+    Test,
+    compile_condition,
+    field_value,
+    normal,
+    search,
+    searches,
+    texts,
+)
 from meshdiag.engine.prefilter import Prefilter
 from meshdiag.model import Match, Record
 
@@ -68,6 +77,10 @@ def _countable(condition: Any) -> bool:
     return parts.keys() <= _NUMERIC | {"equals", "one_of"} and all(n.isdigit() for n in numbers)
 
 
+_MANY = 8
+"""By a field that so many patterns name they are told apart."""
+
+
 class _Screen:
     """Those of some patterns that a record may meet, by what fields that many of them name have for a value: few values are met often."""
 
@@ -78,7 +91,7 @@ class _Screen:
         for number, i in enumerate(positions):
             for name, condition in patterns[i].when.items():
                 if name in self._tests:
-                    self._tests[name].append((1 << number, compile_condition(condition), _searches(condition)))
+                    self._tests[name].append((1 << number, compile_condition(condition), searches(condition)))
         self._memo: dict[tuple[str, str | None], int] = {}
 
     def possible(self, record: Record) -> list[int]:
@@ -93,7 +106,7 @@ class _Screen:
     def _failed(self, name: str, value: str | None) -> int:
         tests = self._tests[name]
         # an expression is compiled only when nothing else speaks against the pattern; a missing value needs none
-        failed = sum(bit for bit, test, searches in tests if not (searches and value is not None) and not test(value))
+        failed = sum(bit for bit, test, dear in tests if not (dear and value is not None) and not test(value))
         if value is None or len(value) < _LONG:
             if len(self._memo) >= MEMO_SIZE:
                 self._memo.clear()
@@ -101,16 +114,8 @@ class _Screen:
         return failed
 
 
-_MANY = 8
-
-
 def _nothing(text: str) -> Iterable[int]:
     return ()
-
-
-def _searches(condition: Any) -> bool:
-    parts = normal(condition)
-    return "regex" in parts or ("not" in parts and _searches(parts["not"]))
 
 
 class Classifier:

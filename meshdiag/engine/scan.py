@@ -26,6 +26,7 @@ from meshdiag.formats import container
 from meshdiag.formats.access import NAME as ACCESS_LOG
 from meshdiag.formats.access import cluster_fields
 from meshdiag.formats.base import UNPARSED
+from meshdiag.formats.wrappers import WEB_BLANKS
 from meshdiag.model import Kind, Match, Origin, Problem, Record
 from meshdiag.sources.base import Stream
 
@@ -44,7 +45,7 @@ PASTED = 1 << 20
 """Bytes at the beginning of a file in which each line with a blank of a web page is looked at: no expression finds its words. What is
 longer was not pasted."""
 
-_WEB_BLANKS = tuple(blank.encode() for blank in ("\xa0", "\u3000"))
+_WEB_BLANKS = tuple(blank.encode() for blank in WEB_BLANKS)
 
 _KUBELET_TIME = len("2026-11-22T23:32:13.455026000Z ")
 
@@ -446,16 +447,15 @@ class Part:
         Its other lines are looked at as they come: only the reasons say less without it.
         """
         head = self._container_head(reason, hit)
-        named = head or self._flat_head(reason, hit)
-        if named is None:
+        if head is None:
             return False
-        begin, first, depth = named
+        begin, first = head
         lines, position = [first.text], self._line_end(begin) + 1
         while position < self.end:
             stop = self._line_end(position)
             line = self.scanner.strip(_decode(self.block, position, stop))
-            goes_on = container.belongs(depth, line.text) if head else container.belongs_flat(lines[-1], line.text)
-            if not goes_on or not _together(line, first):
+            below = lines[1] if len(lines) > 1 else line.text
+            if not container.goes_on(first.text, below, lines[-1], line.text) or not _together(line, first):
                 break
             if len(lines) >= container.BLOCK_LINES:
                 break
@@ -464,38 +464,33 @@ class Part:
         record = container.parse("\n".join(lines))
         if record is None:
             return False
-        above = self._lines_above(begin, container.ABOVE_LINES) if head else ()
+        above = () if container.is_flat(*lines[:2]) else self._lines_above(begin, container.ABOVE_LINES)
         pod = container.pod_above(line.text for _, line in above)
         self._take(container.in_pod(self._placed(record, first, begin), pod))
         self._explained = position
         return True
 
-    def _container_head(self, reason: int, hit: formats.Unwrapped) -> tuple[int, formats.Unwrapped, int] | None:
-        """Offset, line and depth of the name above a reason; everything between is deeper than it."""
-        lowest = container.depth(hit.text)
+    def _container_head(self, reason: int, hit: formats.Unwrapped) -> tuple[int, formats.Unwrapped] | None:
+        """Offset and line of the name above a reason; everything between is deeper than it. Else the nearest one, where what stands
+        below it was pasted without its indentation.
+        """
+        lowest, below = container.depth(hit.text), hit.text
+        nearest: tuple[int, formats.Unwrapped] | None = None
+        flat = False
         for start, line in self._lines_above(reason, container.BLOCK_LINES):
             if start < self._unexplained or not line.text.strip() or not _together(line, hit):
                 break
-            depth = container.depth(line.text)
+            depth, named = container.depth(line.text), container.depth_of_head(line.text) is not None
             if depth < lowest:
-                if container.depth_of_head(line.text) is not None:
-                    return start, line, depth
+                if named:
+                    return start, line
                 lowest = depth
-            if not lowest:
+            if named and nearest is None:
+                nearest, flat = (start, line), container.is_flat(line.text, below)
+            if not lowest and nearest is not None:
                 break
-        return None
-
-    def _flat_head(self, reason: int, hit: formats.Unwrapped) -> tuple[int, formats.Unwrapped, int] | None:
-        """As `_container_head`, in a description that was pasted without its indentation."""
-        below = hit.text
-        for start, line in self._lines_above(reason, container.BLOCK_LINES):
-            if start < self._unexplained or not line.text.strip() or not _together(line, hit):
-                break
-            if container.depth_of_head(line.text) is not None:
-                depth = container.depth(line.text)
-                return (start, line, depth) if container.is_flat(line.text, below) else None
             below = line.text
-        return None
+        return nearest if flat else None
 
     def _lines_above(self, start: int, most: int) -> Iterator[tuple[int, formats.Unwrapped]]:
         """The lines above an offset, the nearest first, and where they begin."""

@@ -93,17 +93,12 @@ class _Partial:
 
 @dataclass(slots=True)
 class _Block:
-    """A JSON object that stands on several lines, or (`depth` is not None) the block of a container.
-
-    `flat`: it was pasted without its indentation.
-    """
+    """A JSON object that stands on several lines, or (`pod` is not None) the block of a container: of that pod, if known."""
 
     indent: str
     lines: list[tuple[int, Unwrapped]] = field(default_factory=list)
     size: int = 0
-    depth: int | None = None
-    flat: bool = False
-    pod: Mapping[str, str] = field(default_factory=dict)
+    pod: Mapping[str, str] | None = None
 
 
 class Assembler:
@@ -151,7 +146,7 @@ class Assembler:
         for part in self._partial.values():
             self._line(_whole(part), part.offset, out)
         self._partial = {}
-        if self._block is not None and self._block.depth is not None:
+        if self._block is not None and self._block.pod is not None:
             self._end_container(self._block, out)
         self._give_up(out)
         self._close(out)
@@ -186,17 +181,18 @@ class Assembler:
 
     def _line(self, found: Unwrapped, offset: int, out: list[Record], pod: Mapping[str, str] | None = None) -> None:
         block = self._block
-        if block is not None and block.depth is not None:
-            if self._in_container(block, block.depth, found, offset):
+        if block is not None and block.pod is not None:
+            if self._in_container(block, found, offset):
                 return
             self._end_container(block, out)
             block = None
-        depth = container.depth_of_head(found.text)
         if block is not None:
             self._in_block(found, offset, out)
-        elif depth is not None and (self._open is None or not self._continues(self._open, found)):
+        elif container.depth_of_head(found.text) is not None and (
+            self._open is None or not self._continues(self._open, found)
+        ):
             self._close(out)
-            self._block = _Block("", [(offset, found)], len(found.text), depth, pod=pod or {})
+            self._block = _Block("", [(offset, found)], len(found.text), pod or {})
         elif found.text.strip() == "{" and (self._open is None or not self._continues(self._open, found)):
             self._close(out)
             self._block = _Block(_indent(found.text), [(offset, found)])
@@ -268,14 +264,11 @@ class Assembler:
 
     # The block of a container: what `kubectl describe pod` prints.
 
-    def _in_container(self, block: _Block, depth: int, found: Unwrapped, offset: int) -> bool:
+    def _in_container(self, block: _Block, found: Unwrapped, offset: int) -> bool:
         """Adds a line to the block; False when it does not belong to it."""
-        first = block.lines[0][1]
-        if len(block.lines) == 1:
-            block.flat = container.is_flat(first.text, found.text)
-        before = block.lines[-1][1].text
-        goes_on = container.belongs_flat(before, found.text) if block.flat else container.belongs(depth, found.text)
-        if not goes_on or _place(found) != _place(first):
+        first, before = block.lines[0][1], block.lines[-1][1]
+        below = block.lines[1][1] if len(block.lines) > 1 else found
+        if not container.goes_on(first.text, below.text, before.text, found.text) or _place(found) != _place(first):
             return False
         if len(block.lines) == 1 and container.depth_of_head(found.text) is not None:
             return False  # a name below a name: the inner one may be a container's
@@ -289,7 +282,8 @@ class Assembler:
         offset, first = block.lines[0]
         record = container.parse("\n".join(f.text for _, f in block.lines)) if len(block.lines) > 1 else None
         if record is not None:
-            out.append(container.in_pod(self._placed(record, first, offset), {} if block.flat else block.pod))
+            flat = container.is_flat(first.text, block.lines[1][1].text)
+            out.append(container.in_pod(self._placed(record, first, offset), {} if flat else block.pod or {}))
             block.lines = [(o, f) for o, f in block.lines if not container.is_reason(f.text)]
         self._give_up(out)
         self._close(out)

@@ -87,20 +87,17 @@ def depth(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def belongs(head: int, line: str) -> bool:
-    """Whether an unwrapped line goes on with the block whose name stands at the depth `head`."""
-    return depth(line) > head and not line.startswith("\t")
-
-
 def is_flat(head: str, below: str) -> bool:
     """Whether a block without its indentation begins: two unwrapped lines, the second right below the first."""
     at = depth_of_head(head)
     return at is not None and depth(below) == at and _FLAT_FIRST.match(below) is not None
 
 
-def belongs_flat(before: str, line: str) -> bool:
-    """Whether an unwrapped line goes on with a block without its indentation; `before` is the line above it."""
-    return bool(line.strip()) and depth_of_head(line) is None and _FLAT_LAST.match(before) is None
+def goes_on(head: str, below: str, before: str, line: str) -> bool:
+    """Whether an unwrapped line goes on with a block, of which these are the name, the line below that, and the line above this one."""
+    if is_flat(head, below):
+        return bool(line.strip()) and depth_of_head(line) is None and _FLAT_LAST.match(before) is None
+    return depth(line) > depth(head) and not line.startswith("\t")
 
 
 def is_reason(line: str) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from meshdiag.formats._common import TIME, is_own_json, json_object, names, parse_time, to_text
 from meshdiag.lazyre import lazy
@@ -91,6 +91,9 @@ _CONSOLE = lazy(
     rf"| \d{{1,2}}, \d{{4}} @ \d\d:\d\d:\d\d(?:\.\d{{1,9}})?)[ |\t]{{1,16}}(?={_HEAD}|{_JSON_HEAD})"
 )
 _GREP = lazy(rf"[\w./@+-]{{1,200}}[:-](?:\d{{1,7}}[:-])?(?={_HEAD}|{_JSON_HEAD})")  # FILE:, FILE:12:, FILE-12-
+WEB_BLANKS: Final = ("\xa0", "\u3000")
+"""Blanks of web pages, no-break and ideographic: read as plain ones."""
+
 _QUOTED = lazy(rf"[\"'](?={_HEAD}|{TIME}\\t)")
 _ESCAPED_TABS = lazy(rf"{TIME}\\t{_LEVEL}\\t")
 _RSYSLOG_TABS = lazy(rf"{TIME}#011{_LEVEL}#011")  # rsyslog writes control characters in octal
@@ -153,7 +156,8 @@ def _plain(line: str) -> str:
     """Without its end and without terminal colours, and with plain blanks: a web page's are no-break or ideographic ones."""
     line = line.rstrip("\r\n")
     if not line.isascii():
-        line = line.replace("\xa0", " ").replace("\u3000", " ")
+        for blank in WEB_BLANKS:
+            line = line.replace(blank, " ")
     return _ANSI.sub("", line) if "\x1b" in line else line
 
 
@@ -286,7 +290,7 @@ def _quoted(line: str) -> Unwrapped | None:
         return member
     if _QUOTED.match(line):
         return Unwrapped(line[1:].removesuffix(",").removesuffix(line[0]), wrappers=("quote",))
-    return _member(line)
+    return None
 
 
 def _cell(text: str, time: str) -> Unwrapped:

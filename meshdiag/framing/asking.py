@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from meshdiag.catalogue import Pattern
-from meshdiag.catalogue.conditions import Test, compile_condition, field_value, normal, search, texts
+from meshdiag.catalogue.conditions import Test, cheap_first, compile_condition, field_value, normal, search, texts
 from meshdiag.formats.access import DERIVED
 from meshdiag.framing.access import MIDDLE, STRETCH_OF, STRETCHES, TEXTS
 from meshdiag.framing.columns import ACCESS_COLUMNS
@@ -62,10 +62,10 @@ class Asked:
         parts: set[str] = set()
         for name, condition in pattern.when.items():
             stretch, own = self._place(name, condition)
-            if stretch:
-                tests.setdefault(stretch, {})[name] = compile_condition(condition)
-            if stretch == MIDDLE or not own:
+            if not own:
                 settled[name] = compile_condition(condition)
+            elif stretch:
+                tests.setdefault(stretch, {})[name] = compile_condition(condition)
             parts |= own
         if pattern.cause_by:
             own_condition = pattern.when.get(pattern.cause_field)
@@ -129,8 +129,7 @@ def _outcome(tests: Mapping[str, Test], when: Mapping[str, Any], choice: Outcome
 
 
 def _ordered(tests: Mapping[str, Test], when: Mapping[str, Any]) -> list[tuple[str, Test]]:
-    """As in `Pattern.holds` regular expressions are asked last, and seldom compiled."""
-    return sorted(tests.items(), key=lambda t: "regex" in normal(when[t[0]]))
+    return [(name, tests[name]) for name in cheap_first(when) if name in tests]
 
 
 def _choice(pattern: Pattern) -> Outcome:

@@ -275,7 +275,7 @@ def take(table: Array, index: Array, to: Array = None) -> Array:
     library = _library()
     if to is None:
         to = room(len(index), table.dtype)
-    if library is None or not (index.flags.c_contiguous and to.flags.c_contiguous):
+    if library is None or table.dtype.hasobject or not (index.flags.c_contiguous and to.flags.c_contiguous):
         to[...] = table[index]
     else:
         table = np.ascontiguousarray(table)

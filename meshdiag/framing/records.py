@@ -27,9 +27,6 @@ INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _DERIVED: Final = frozenset({"traffic", "upstream_chosen", "upstream_connected", "sni"})
 """Fields of an access log that other columns tell."""
 
-_ZTUNNEL: Final = {"bytes_sent": "bytes_sent", "bytes_recv": "bytes_received", "duration": "duration"}
-"""What ztunnel says of a connection, and Envoy's name for it. It writes the duration as `49ms` (src/proxy/metrics.rs)."""
-
 _LOGS: Final = frozenset({"istio-log", "envoy-log", "klog", "ztunnel-log"})
 
 
@@ -47,7 +44,7 @@ def _columns_of(kind: str) -> Mapping[str, tuple[Column, ...]]:
         if group in column.of.split(", ") or column.name in ("direction", "unparsed"):
             found[column.source] = (*found.get(column.source, ()), column)
     if kind == ZTUNNEL_ACCESS:
-        found |= {name: (BY_NAME[column],) for name, column in _ZTUNNEL.items()}
+        found["bytes_recv"] = (BY_NAME["bytes_received"],)  # ztunnel's own name
     return found
 
 
@@ -77,6 +74,7 @@ def values(record: Record) -> dict[str, Any]:
     others: dict[str, str] = {}
     for name, value in record.fields.items():
         if name == "duration" and record.format == ZTUNNEL_ACCESS and INTEGER.fullmatch(value.removesuffix("ms")):
+            # it writes `49ms` (src/proxy/metrics.rs)
             value = value.removesuffix("ms")
         if access and (name in _DERIVED or (name == "start_time" and record.time is not None)):
             continue

@@ -47,20 +47,12 @@ def drawn(ax: Axes) -> list[str]:
 
 @pytest.mark.parametrize("name", ["02", "07", "11", "13", "17", "20", "bug-report", "01"])
 def test_every_plot_draws_every_sample(name: str, catalogue: Catalogue) -> None:
+    """On new axes and on given ones, of which they give back the same."""
     path = next(SAMPLES.glob(f"{name}*"))
     diagnosis, frame = meshdiag.diagnose(path, catalogue=catalogue), meshdiag.frame(path, catalogue=catalogue)
     for some, source in ((OF_DIAGNOSIS, diagnosis), (OF_FRAME, frame)):
         for plot in some:
             assert drawn(plot(source))
-
-
-@pytest.mark.parametrize("name", ["11", "01"])
-def test_given_axes_are_drawn_on_and_given_back(name: str, catalogue: Catalogue) -> None:
-    """Of a sample with much to show, and of one with nothing."""
-    path = next(SAMPLES.glob(f"{name}*"))
-    diagnosis, frame = meshdiag.diagnose(path, catalogue=catalogue), meshdiag.frame(path, catalogue=catalogue)
-    for some, source in ((OF_DIAGNOSIS, diagnosis), (OF_FRAME, frame)):
-        for plot in some:
             _, ax = pyplot.subplots()
             assert plot(source, ax=ax) is ax
             assert drawn(ax)
